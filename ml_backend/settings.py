@@ -1,0 +1,206 @@
+"""Every setting once: name, default, meaning. All are read from the environment or an ``.env``."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from ml_backend.errors import SettingsError
+
+Strategy = Literal[
+    "least_confidence",
+    "margin",
+    "entropy",
+    "vote_entropy",
+    "consensus_entropy",
+    "ranked_batch",
+]
+
+
+class Settings(BaseSettings):
+    """Settings of the backend and the worker.
+
+    The names that Label Studio backends share (``LABEL_STUDIO_URL``, ``PORT``...) carry no
+    prefix; our own begin with ``GALAXYLOOP_``.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", extra="ignore", populate_by_name=True, env_ignore_empty=True
+    )
+
+    label_studio_url: str = Field(
+        "http://127.0.0.1:8080", alias="LABEL_STUDIO_URL", description="Address of Label Studio."
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        alias="LABEL_STUDIO_API_KEY",
+        description="Personal access token or legacy token of the account we act as.",
+    )
+    basic_auth_user: str = Field(
+        "", alias="BASIC_AUTH_USER", description="User of our HTTP basic auth; empty: no auth."
+    )
+    basic_auth_pass: SecretStr = Field(
+        SecretStr(""), alias="BASIC_AUTH_PASS", description="Password of our HTTP basic auth."
+    )
+    model_dir: Path = Field(
+        Path("galaxyloop-data"),
+        alias="MODEL_DIR",
+        description="Folder of everything kept: database, embeddings, model versions.",
+    )
+    host: str = Field("127.0.0.1", alias="HOST", description="Address that the backend binds to.")
+    port: int = Field(9090, alias="PORT", ge=1, le=65535, description="Port of the backend.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", alias="LOG_LEVEL", description="Least severe level that is logged."
+    )
+
+    backend_url: str = Field(
+        "",
+        alias="GALAXYLOOP_BACKEND_URL",
+        description="Address under which Label Studio reaches us; empty: http://HOST:PORT.",
+    )
+    database_url: str = Field(
+        "",
+        alias="GALAXYLOOP_DATABASE_URL",
+        description="SQLAlchemy address; empty: SQLite in MODEL_DIR.",
+    )
+    queue_url: str = Field(
+        "",
+        alias="GALAXYLOOP_QUEUE_URL",
+        description="redis://... for the job queue; empty: SQLite in MODEL_DIR.",
+    )
+    webhook_secret: SecretStr = Field(
+        SecretStr(""),
+        alias="GALAXYLOOP_WEBHOOK_SECRET",
+        description="Secret that webhooks must carry; empty: made once and kept in MODEL_DIR.",
+    )
+    lvm: Path | None = Field(
+        None, alias="GALAXYLOOP_LVM", description="Folder of the LVM; empty: the one we ship."
+    )
+    image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        alias="GALAXYLOOP_IMAGE_HOSTS",
+        description="Hosts (host or host:port, comma separated) that images may come from, "
+        "besides Label Studio's own.",
+    )
+    image_folders: Annotated[tuple[Path, ...], NoDecode] = Field(
+        (),
+        alias="GALAXYLOOP_IMAGE_FOLDERS",
+        description="Folders (comma separated) that local-files addresses may be read from.",
+    )
+    image_max_bytes: int = Field(
+        64 * 2**20, alias="GALAXYLOOP_IMAGE_MAX_BYTES", gt=0, description="Largest image file."
+    )
+    image_max_pixels: int = Field(
+        64_000_000,
+        alias="GALAXYLOOP_IMAGE_MAX_PIXELS",
+        gt=0,
+        description="Most pixels (width x height) of an image.",
+    )
+    image_timeout: float = Field(
+        10.0, alias="GALAXYLOOP_IMAGE_TIMEOUT", gt=0, description="Seconds to fetch one image."
+    )
+    label_studio_timeout: float = Field(
+        60.0, alias="GALAXYLOOP_LABEL_STUDIO_TIMEOUT", gt=0, description="Seconds per API call."
+    )
+    max_body_bytes: int = Field(
+        32 * 2**20, alias="GALAXYLOOP_MAX_BODY_BYTES", gt=0, description="Largest request body."
+    )
+    max_predict_tasks: int = Field(
+        1000, alias="GALAXYLOOP_MAX_PREDICT_TASKS", gt=0, description="Most tasks in a /predict."
+    )
+    max_predict_requests: int = Field(
+        4,
+        alias="GALAXYLOOP_MAX_PREDICT_REQUESTS",
+        gt=0,
+        description="Most /predict requests at work at once; more are answered 503.",
+    )
+    votes_per_round: int = Field(
+        10, alias="GALAXYLOOP_VOTES_PER_ROUND", ge=1, description="New votes that start a round."
+    )
+    seconds_per_round: float = Field(
+        60.0,
+        alias="GALAXYLOOP_SECONDS_PER_ROUND",
+        gt=0,
+        description="Seconds after which a single new vote starts a round.",
+    )
+    debounce_seconds: float = Field(
+        1.0,
+        alias="GALAXYLOOP_DEBOUNCE_SECONDS",
+        ge=0,
+        description="Quiet time after a vote before a round starts, so that bursts coalesce.",
+    )
+    poll_seconds: float = Field(
+        300.0,
+        alias="GALAXYLOOP_POLL_SECONDS",
+        gt=0,
+        description="Seconds between reconciliations when no webhook comes.",
+    )
+    top_k: int = Field(
+        200, alias="GALAXYLOOP_TOP_K", ge=1, description="Tasks ranked in Label Studio per round."
+    )
+    strategy: Strategy = Field(
+        "margin", alias="GALAXYLOOP_STRATEGY", description="Default query strategy of a project."
+    )
+    audit_fraction: float = Field(
+        0.1,
+        alias="GALAXYLOOP_AUDIT_FRACTION",
+        ge=0,
+        le=0.5,
+        description="Share of served tasks that are drawn at random for unbiased measurement.",
+    )
+    versions_kept: int = Field(
+        10, alias="GALAXYLOOP_VERSIONS_KEPT", ge=2, description="Model versions kept on disk."
+    )
+    seed: int = Field(0, alias="GALAXYLOOP_SEED", description="Seed of every random choice.")
+
+    @field_validator("image_hosts", "image_folders", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("label_studio_url", "backend_url")
+    @classmethod
+    def _web_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return value.rstrip("/")
+
+    @property
+    def own_url(self) -> str:
+        """Address under which Label Studio reaches this backend."""
+        return self.backend_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def store_url(self) -> str:
+        """SQLAlchemy address of the store."""
+        return self.database_url or f"sqlite:///{self.model_dir.resolve() / 'galaxyloop.sqlite3'}"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the settings from the environment; `overrides` (by field name or alias) win.
+
+    Raises
+    ------
+    SettingsError
+        One line per setting that cannot be used.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise SettingsError("These settings cannot be used:\n  " + "\n  ".join(lines)) from None
+
+
+@lru_cache(maxsize=1)
+def environment_settings() -> Settings:
+    """Return the settings of this process, read once."""
+    return load_settings()
