@@ -56,3 +56,7 @@ class Busy(GalaxyLoopError):
     def __init__(self, message: str, retry_after: int = 5) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DemoError(GalaxyLoopError):
+    """The demo cannot start or cannot go on."""
