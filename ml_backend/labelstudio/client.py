@@ -1,0 +1,449 @@
+"""The calls of Label Studio's API that we make; what holds for each is said where it stands.
+
+What was seen with Label Studio 1.23.2 and matters to callers:
+
+* `tasks` lists every annotation of a task, skipped ones (``was_cancelled``) too. The list of one
+  task's annotations hides skipped ones: do not use it.
+* A task's ``updated_at`` moves when an annotation of it is created, edited, skipped or **deleted**
+  (by the API, or by the Data Manager's bulk action), so `tasks(updated_since=...)` finds all four.
+  A deleted annotation is simply missing from the list. Importing predictions does not move it;
+  deleting a single prediction does.
+* Deleted tasks are found only by listing all ids (`task_ids`).
+* Nothing here makes Label Studio call its ML backends but `next_task` (only where the project's
+  model version is a backend's title) and the calls about backends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ml_backend.errors import LabelStudioError
+from ml_backend.labelstudio.transport import Transport
+from ml_backend.settings import Settings
+
+Json = dict[str, Any]
+
+_IMPORT_BATCH = 1000
+
+
+class LabelStudioClient:
+    """Label Studio's API for one account; safe to share between threads.
+
+    Every method raises `LabelStudioError` where Label Studio does not do what is asked.
+
+    Parameters
+    ----------
+    url : str
+        Address of Label Studio.
+    api_key : str
+        Legacy token or personal access token.
+    timeout : float
+        Seconds without an answer after which a call is given up.
+    transport : Transport, optional
+        Used instead of one made from the other parameters.
+    """
+
+    def __init__(
+        self,
+        url: str = "",
+        api_key: str = "",
+        timeout: float = 60.0,
+        transport: Transport | None = None,
+    ) -> None:
+        self._transport = transport or Transport(url, api_key, timeout)
+        self._call = self._transport.call
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> LabelStudioClient:
+        """Make the client that the settings name."""
+        return cls(
+            settings.label_studio_url,
+            settings.label_studio_api_key.get_secret_value(),
+            settings.label_studio_timeout,
+        )
+
+    @property
+    def url(self) -> str:
+        """Address of Label Studio, with no trailing slash."""
+        return self._transport.url
+
+    @property
+    def token_kind(self) -> str:
+        """Kind of token in use: "none", "legacy", "personal" or "access"."""
+        return self._transport.token.kind
+
+    def authorization(self) -> str | None:
+        """Return the ``Authorization`` header (a secret) for files that Label Studio keeps."""
+        return self._transport.token.header()
+
+    def health(self, timeout: float = 5.0) -> bool:
+        """Whether Label Studio answers, asked with no token."""
+        self._call("GET", "/health", authenticate=False, timeout=timeout)
+        return True
+
+    def version(self) -> str:
+        """Return Label Studio's version, e.g. "1.23.2"."""
+        answer = self._object(self._call("GET", "/api/version"), "/api/version")
+        return str(answer.get("release", ""))
+
+    def current_user(self) -> Json:
+        """Return the account that the token belongs to (id, email, ...)."""
+        return self._object(self._call("GET", "/api/current-user/whoami"), "whoami")
+
+    def projects(self) -> list[Json]:
+        """Return all projects that the account sees."""
+        found: list[Json] = []
+        page = 1
+        while True:
+            answer = self._object(
+                self._call("GET", "/api/projects/", params={"page": page, "page_size": 100}),
+                "/api/projects/",
+            )
+            found += self._list(answer.get("results"), "/api/projects/")
+            if not answer.get("next"):
+                return found
+            page += 1
+
+    def project(self, project: int) -> Json:
+        """Return one project: label_config, model_version, sampling, counts and more."""
+        return self._object(self._call("GET", f"/api/projects/{project}/"), "the project")
+
+    def create_project(self, title: str, label_config: str, **fields: Any) -> Json:
+        """Create a project; the title needs 3 to 50 characters."""
+        body = {"title": title, "label_config": label_config, **fields}
+        return self._object(self._call("POST", "/api/projects/", body=body), "the project")
+
+    def update_project(self, project: int, **fields: Any) -> Json:
+        """Change fields of a project.
+
+        ``model_version`` is accepted only if predictions of that version (or a backend of that
+        title) exist; else 400.
+        """
+        answer = self._call("PATCH", f"/api/projects/{project}/", body=fields)
+        return self._object(answer, "the project")
+
+    def delete_project(self, project: int) -> None:
+        """Delete a project with everything in it."""
+        self._call("DELETE", f"/api/projects/{project}/")
+
+    def import_tasks(self, project: int, tasks: Sequence[Json]) -> list[int]:
+        """Create tasks and return their ids, in order.
+
+        Parameters
+        ----------
+        project : int
+            Id of the project.
+        tasks : sequence of dict
+            Each ``{"data": {...}}``, optionally with ``annotations`` and ``predictions``. Imported
+            annotations cause no webhook.
+        """
+        ids: list[int] = []
+        for start in range(0, len(tasks), _IMPORT_BATCH):
+            batch = list(tasks[start : start + _IMPORT_BATCH])
+            answer = self._object(
+                self._call(
+                    "POST",
+                    f"/api/projects/{project}/import",
+                    params={"return_task_ids": "true"},
+                    body=batch,
+                ),
+                "the import of tasks",
+            )
+            made = self._list(answer.get("task_ids"), "the import of tasks")
+            if len(made) != len(batch):
+                raise LabelStudioError(
+                    f"Label Studio made {len(made)} of {len(batch)} tasks in project {project}. "
+                    "Look at its log, and check the tasks' data against the labelling "
+                    "configuration."
+                )
+            ids += made
+        return ids
+
+    def tasks(
+        self,
+        project: int,
+        updated_since: datetime | None = None,
+        page_size: int = 200,
+        annotations: bool = True,
+    ) -> Iterator[Json]:
+        """Iterate over a project's tasks in the order of their ids.
+
+        Parameters
+        ----------
+        project : int
+            Id of the project.
+        updated_since : datetime, optional
+            Only tasks whose ``updated_at`` is this or later (with a time zone; without one it is
+            taken as UTC). A slow transaction becomes visible only after its time stamp: begin a
+            few seconds before the latest ``updated_at`` seen.
+        page_size : int
+            Tasks per call.
+        annotations : bool
+            Also list annotations (skipped ones too), predictions and drafts of each task.
+
+        Yields
+        ------
+        dict
+            ``id``, ``data``, ``updated_at``, ``is_labeled``, ``overlap``, ``total_annotations``,
+            ``cancelled_annotations``, ...; ``annotations`` where asked for, in no fixed order.
+
+        Notes
+        -----
+        Pages begin behind the last id seen, so tasks that are deleted or changed meanwhile make
+        no other task be left out.
+        """
+        last = 0
+        while True:
+            items = [_filter("id", "greater", "Number", last)]
+            if updated_since is not None:
+                items.append(
+                    _filter("updated_at", "greater_or_equal", "Datetime", _utc(updated_since))
+                )
+            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
+            page = self._task_page(project, query, page_size, annotations)
+            yield from page
+            if len(page) < page_size:
+                return
+            last = max(task["id"] for task in page)
+
+    def task_ids(self, project: int, page_size: int = 1000) -> set[int]:
+        """Return the ids of all tasks of a project."""
+        return {task["id"] for task in self.tasks(project, None, page_size, annotations=False)}
+
+    def task(self, task: int) -> Json:
+        """Return one task with everything; a task with no prediction makes Label Studio ask its
+        ML backends, so prefer `tasks`.
+        """
+        return self._object(self._call("GET", f"/api/tasks/{task}/"), "the task")
+
+    def update_task(self, task: int, **fields: Any) -> Json:
+        """Change fields of a task, e.g. ``overlap`` or ``is_labeled``."""
+        return self._object(self._call("PATCH", f"/api/tasks/{task}/", body=fields), "the task")
+
+    def import_predictions(self, project: int, predictions: Sequence[Json]) -> int:
+        """Store predictions and return how many were stored.
+
+        Parameters
+        ----------
+        project : int
+            Id of the project.
+        predictions : sequence of dict
+            ``{"task": id, "result": [...], "score": float, "model_version": str}``.
+
+        Returns
+        -------
+        int
+            May be less than was sent: Label Studio drops what does not fit the labelling
+            configuration without a word. Sending the same predictions twice stores them twice. A
+            task that does not exist (any more) refuses the whole call (status 400).
+        """
+        answer = self._object(
+            self._call(
+                "POST", f"/api/projects/{project}/import/predictions", body=list(predictions)
+            ),
+            "the import of predictions",
+        )
+        created = answer.get("created")
+        if not isinstance(created, int):
+            raise LabelStudioError(
+                "Label Studio did not say how many predictions it stored. Its version may not be "
+                "supported (1.23 is)."
+            )
+        return created
+
+    def predictions(self, project: int, model_version: str | None = None) -> list[Json]:
+        """Return a project's predictions, of one version if it is named.
+
+        Label Studio sends all versions in one answer (0.2 s for 1,000) and cannot filter, so the
+        filter is applied here; `model_versions` is the cheap way to count.
+        """
+        answer = self._call("GET", "/api/predictions/", params={"project": project})
+        rows = self._list(answer, "the predictions")
+        if model_version is None:
+            return rows
+        return [row for row in rows if row.get("model_version") == model_version]
+
+    def delete_prediction(self, prediction: int) -> None:
+        """Delete one prediction; one that is already gone is no error."""
+        self._delete(f"/api/predictions/{prediction}/")
+
+    def delete_version(self, project: int, model_version: str) -> int:
+        """Delete all predictions of a version in one transaction and return how many.
+
+        About 7 ms each on SQLite, during which nobody else can write. Deleting the project's
+        current version sets its ``model_version`` to null.
+        """
+        answer = self._call(
+            "DELETE",
+            f"/api/projects/{project}/model-versions/",
+            body={"model_version": model_version},
+        )
+        count = answer.get("deleted_predictions", 0) if isinstance(answer, dict) else 0
+        return int(count)
+
+    def model_versions(self, project: int) -> dict[str, int]:
+        """Return how many predictions each version has (versions of live backends not included)."""
+        answer = self._call(
+            "GET", f"/api/projects/{project}/model-versions/", params={"extended": "true"}
+        )
+        rows = self._object(answer, "the model versions").get("static", [])
+        return {
+            str(row["model_version"]): int(row["count"])
+            for row in self._list(rows, "the model versions")
+            if isinstance(row, dict) and "model_version" in row and "count" in row
+        }
+
+    def next_task(self, project: int) -> Json | None:
+        """Return the task that our account would be served next, None if there is none.
+
+        Locks that task for our account (up to a day), as it does for people.
+        """
+        try:
+            answer = self._call("GET", f"/api/projects/{project}/next")
+        except LabelStudioError as error:
+            if error.status == 404 and "no tasks" in str(error).lower():
+                return None
+            raise
+        return self._object(answer, "the next task")
+
+    def create_annotation(self, task: int, result: Sequence[Json], **fields: Any) -> Json:
+        """Store an annotation of our account; ``was_cancelled=True`` skips the task.
+
+        Other fields: ``lead_time`` (seconds), ``parent_prediction``, ``completed_by``.
+        """
+        body = {"result": list(result), **fields}
+        return self._object(
+            self._call("POST", f"/api/tasks/{task}/annotations/", body=body), "the annotation"
+        )
+
+    def update_annotation(self, annotation: int, **fields: Any) -> Json:
+        """Change fields of an annotation."""
+        return self._object(
+            self._call("PATCH", f"/api/annotations/{annotation}/", body=fields), "the annotation"
+        )
+
+    def delete_annotation(self, annotation: int) -> None:
+        """Delete an annotation; one that is already gone is no error."""
+        self._delete(f"/api/annotations/{annotation}/")
+
+    def webhooks(self, project: int | None = None) -> list[Json]:
+        """Return the webhooks of the organisation, or those that one project's events reach."""
+        params = {} if project is None else {"project": project}
+        return self._list(self._call("GET", "/api/webhooks/", params=params), "the webhooks")
+
+    def create_webhook(self, url: str, **fields: Any) -> Json:
+        """Create a webhook; ``project``, ``headers``, ``actions``, ``send_for_all_actions``."""
+        return self._object(
+            self._call("POST", "/api/webhooks/", body={"url": url, **fields}), "the webhook"
+        )
+
+    def update_webhook(self, webhook: int, **fields: Any) -> Json:
+        """Change fields of a webhook."""
+        return self._object(
+            self._call("PATCH", f"/api/webhooks/{webhook}/", body=fields), "the webhook"
+        )
+
+    def delete_webhook(self, webhook: int) -> None:
+        """Delete a webhook; one that is already gone is no error."""
+        self._delete(f"/api/webhooks/{webhook}/")
+
+    def backends(self, project: int) -> list[Json]:
+        """Return the ML backends of a project; Label Studio calls each one's /health and /setup."""
+        answer = self._call("GET", "/api/ml/", params={"project": project})
+        return self._list(answer, "the ML backends")
+
+    def attach_backend(
+        self,
+        project: int,
+        url: str,
+        title: str,
+        user: str = "",
+        password: str = "",
+        backend: int | None = None,
+    ) -> Json:
+        """Attach an ML backend to a project, or change an attached one.
+
+        Parameters
+        ----------
+        project : int
+            Id of the project.
+        url : str
+            Address of the backend as Label Studio reaches it.
+        title : str
+            Shown to people; Label Studio may also write it into the project's ``model_version``.
+        user, password : str
+            HTTP basic auth; none if `user` is empty.
+        backend : int, optional
+            Id of the attached backend to change.
+        """
+        body: Json = {
+            "project": project,
+            "url": url,
+            "title": title,
+            "is_interactive": False,
+            "auth_method": "BASIC_AUTH" if user else "NONE",
+        }
+        if user:
+            body |= {"basic_auth_user": user, "basic_auth_pass": password}
+        if backend is None:
+            return self._object(self._call("POST", "/api/ml/", body=body), "the ML backend")
+        return self._object(self._call("PATCH", f"/api/ml/{backend}", body=body), "the ML backend")
+
+    def delete_backend(self, backend: int) -> None:
+        """Detach an ML backend; its webhook stays."""
+        self._delete(f"/api/ml/{backend}")
+
+    def _task_page(
+        self, project: int, query: Json, page_size: int, annotations: bool
+    ) -> list[Json]:
+        params = {
+            "project": project,
+            "page": 1,
+            "page_size": page_size,
+            "resolve_uri": "false",
+            "fields": "all" if annotations else "task_only",
+            "query": json.dumps(query),
+        }
+        answer = self._object(self._call("GET", "/api/tasks/", params=params), "the task list")
+        rows = self._list(answer.get("tasks"), "the task list")
+        if not all(isinstance(row, dict) and isinstance(row.get("id"), int) for row in rows):
+            raise LabelStudioError("The task list of Label Studio holds something with no id.")
+        return rows
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._call("DELETE", path)
+        except LabelStudioError as error:
+            if error.status != 404:
+                raise
+
+    @staticmethod
+    def _object(answer: Any, what: str) -> Json:
+        if not isinstance(answer, dict):
+            raise LabelStudioError(
+                f"Label Studio's answer about {what} is not an object. Check that LABEL_STUDIO_URL "
+                "leads to Label Studio, and that its version is supported (1.23 is)."
+            )
+        return answer
+
+    @staticmethod
+    def _list(answer: Any, what: str) -> list[Any]:
+        if not isinstance(answer, list):
+            raise LabelStudioError(
+                f"Label Studio's answer about {what} is not a list. Check that LABEL_STUDIO_URL "
+                "leads to Label Studio, and that its version is supported (1.23 is)."
+            )
+        return answer
+
+
+def _filter(column: str, operator: str, kind: str, value: Any) -> Json:
+    name = f"filter:tasks:{column}"
+    return {"filter": name, "operator": operator, "type": kind, "value": value}
+
+
+def _utc(moment: datetime) -> str:
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
