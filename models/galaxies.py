@@ -6,58 +6,19 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
+from models.colours import Colours, mix
 from models.profiles import (
     Array,
-    deposit,
     edge_on_disc,
     elliptical_radius,
+    knots_in_disc,
     render,
     rotate,
     sersic,
     spiral_pattern,
+    tidal_tail,
 )
-
-
-@dataclass(frozen=True)
-class Colours:
-    """Band fluxes (g, r, and i or z; r is one) of stellar populations in one image.
-
-    Attributes
-    ----------
-    old, young, knots : float [3]
-        Bulges and ellipticals; discs and arms; star-forming regions.
-    slope : float
-        Colour of the third band per magnitude of g - r: 0.5 for i, 0.85 for z.
-    """
-
-    old: Array
-    young: Array
-    knots: Array
-    slope: float
-
-    @classmethod
-    def draw(cls, rng: np.random.Generator, look: str) -> Colours:
-        """Draw colours for one image; g - r of old stars 0.65-1.0 (reddened by redshift)."""
-        slope = 0.5 if look == "sdss" else 0.85
-        old = float(rng.uniform(0.65, 1.0))
-        young = float(rng.uniform(0.25, min(0.6, old - 0.1)))
-        knots = float(rng.uniform(0.0, young - 0.1))
-        return cls(mix(old, slope), mix(young, slope), mix(knots, slope), slope)
-
-    def star(self, rng: np.random.Generator) -> Array:
-        """Band fluxes of a star, g - r from 0.1 to 1.3."""
-        return mix(float(rng.uniform(0.1, 1.3)), self.slope)
-
-    def background(self, rng: np.random.Generator) -> Array:
-        """Band fluxes of a distant galaxy, g - r from 0.4 to 1.4."""
-        return mix(float(rng.uniform(0.4, 1.4)), self.slope)
-
-
-def mix(colour: float, slope: float) -> Array:
-    """Band fluxes for a g - r of `colour` magnitudes; r - i (or z) is `slope` times it."""
-    return np.array([10 ** (-0.4 * colour), 1.0, 10 ** (0.4 * slope * colour)])
 
 
 @dataclass
@@ -121,8 +82,8 @@ def spiral(
     scale = radius / 1.45
     arms = int(rng.choice([2, 3, 4], p=[0.72, 0.16, 0.12]))
     pitch = float(np.radians(rng.uniform(10, 32)))
-    strength = float(rng.uniform(0.45, 0.95))
-    sharpness = float(rng.uniform(1.5, 4.5))
+    strength = float(rng.uniform(0.35, 0.95))
+    sharpness = float(rng.uniform(0.8, 4.0))
     handedness, phase = int(rng.choice([-1, 1])), float(rng.uniform(0, 2 * np.pi))
     bulge_fraction = float(rng.uniform(0.05, 0.35))
     barred, ringed = rng.random() < 0.4, rng.random() < 0.25
@@ -171,7 +132,7 @@ def spiral(
     distance = start + rng.exponential(1.0 * scale, count)
     azimuth = phase + handedness * np.log(distance / start) / np.tan(pitch)
     azimuth += 2 * np.pi * rng.integers(arms, size=count) / arms + rng.normal(0, 0.15, count)
-    knots = _points(rng, size, (x, y), distance, azimuth, ratio, angle)
+    knots = knots_in_disc(rng, size, (x, y), distance, azimuth, ratio, angle)
     bands += _coloured(knot_share * knots, colours.knots)
 
     bar_end = start * 1.1
@@ -235,9 +196,9 @@ def edge_on(rng: np.random.Generator, size: int, colours: Colours, radius: float
     middle = mix(-1.25 * float(np.log10(colours.old[0] * colours.young[0])), colours.slope)
     bands = _coloured((1 - bulge_fraction) * render(disc, size, x, y, core=12), middle)
     bands += _coloured(bulge_fraction * bulge, colours.old)
-    # Optical depth falls with wavelength (Calzetti et al. 2000: A_g : A_r : A_i about 1 : .7 : .55).
+    # Attenuation in r and i relative to g (Calzetti et al. 2000).
     depth = dust * render(lane, size, x, y, core=12)
-    bands *= np.exp(-depth[None] * np.array([1.0, 0.7, 0.55])[:, None, None])
+    bands *= np.exp(-depth[None] * np.array([1.0, 0.75, 0.58])[:, None, None])
     parameters = {"sersic_n": 1.0, "bulge_fraction": bulge_fraction, "dust": dust}
     return Galaxy(bands, x, y, thickness, angle, parameters)
 
@@ -267,7 +228,7 @@ def merger(rng: np.random.Generator, size: int, colours: Colours, radius: float)
     tails = int(rng.choice([0, 1, 2], p=[0.15, 0.35, 0.5]))
     turn = int(rng.choice([-1, 1]))
     for place, side in list(zip(places, (-1, 1), strict=True))[:tails]:
-        tail = _tail(rng, size, place, bearing + (np.pi if side < 0 else 0.0), radius, turn)
+        tail = tidal_tail(rng, size, place, bearing + (np.pi if side < 0 else 0.0), radius, turn)
         population = colours.young if rng.random() < 0.7 else colours.old
         bands += _coloured(float(rng.uniform(0.08, 0.22)) * tail, population)
     if rng.random() < 0.5:
@@ -302,27 +263,6 @@ def _unit(image: Array) -> Array:
     return image / image.sum()
 
 
-def _points(
-    rng: np.random.Generator,
-    size: int,
-    centre: tuple[float, float],
-    distance: Array,
-    azimuth: Array,
-    ratio: float,
-    angle: float,
-) -> Array:
-    """Star-forming knots in the plane of a disc, unit flux, sizes below a pixel to two."""
-    u, v = distance * np.cos(azimuth), ratio * distance * np.sin(azimuth)
-    xs = centre[0] + u * np.cos(angle) - v * np.sin(angle)
-    ys = centre[1] + u * np.sin(angle) + v * np.cos(angle)
-    fluxes = rng.pareto(2.0, distance.size) + 0.3
-    fluxes /= fluxes.sum()
-    half = distance.size // 2
-    compact = deposit(xs[:half], ys[:half], fluxes[:half], size)
-    wide = deposit(xs[half:], ys[half:], fluxes[half:], size)
-    return gaussian_filter(compact, 0.5 * size / 128) + gaussian_filter(wide, 1.2 * size / 128)
-
-
 def _lopsided(rng: np.random.Generator, galaxy: Galaxy, radius: float) -> Array:
     """Brighten one side of a galaxy and dim the other (an m = 1 distortion), flux kept."""
     rows, columns = np.indices(galaxy.bands.shape[1:], dtype=np.float64)
@@ -331,26 +271,6 @@ def _lopsided(rng: np.random.Generator, galaxy: Galaxy, radius: float) -> Array:
     factor = 1.0 + float(rng.uniform(0.2, 0.8)) * np.tanh(along / radius)
     bands = galaxy.bands * factor
     return bands * (galaxy.bands.sum() / bands.sum())
-
-
-def _tail(
-    rng: np.random.Generator,
-    size: int,
-    start: tuple[float, float],
-    bearing: float,
-    radius: float,
-    turn: int,
-) -> Array:
-    """Tidal tail of unit flux: an arc that leaves a galaxy and opens outwards, fading."""
-    steps = np.linspace(0.0, 1.0, 240)
-    reach = radius * (0.5 + float(rng.uniform(1.2, 3.2)) * steps)
-    azimuth = bearing + turn * float(rng.uniform(0.8, 2.2)) * steps
-    scatter = rng.normal(0.0, 0.12 * radius, size=(2, steps.size)) * (0.4 + steps)
-    xs = start[0] + reach * np.cos(azimuth) + scatter[0]
-    ys = start[1] + reach * np.sin(azimuth) + scatter[1]
-    fading = np.exp(-1.3 * steps) * np.clip(12 * (1 - steps), 0, 1)
-    tail = gaussian_filter(deposit(xs, ys, fading / fading.sum(), size), 0.11 * radius)
-    return _unit(tail)
 
 
 def _flattening(light: Array, x: float, y: float) -> float:

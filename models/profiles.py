@@ -1,4 +1,4 @@
-"""Surface brightness profiles of galaxies, each of unit total flux, and the PSF."""
+"""Light of galaxies on a pixel grid: profiles, points, tails of unit flux, and the PSF."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 from scipy.special import gamma, i0e, k1
 
 Array = NDArray[np.float64]
@@ -182,3 +183,44 @@ def deposit(xs: Array, ys: Array, fluxes: Array, size: int) -> Array:
             inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
             np.add.at(image, (row[inside], column[inside]), share[inside])
     return image
+
+
+def knots_in_disc(
+    rng: np.random.Generator,
+    size: int,
+    centre: tuple[float, float],
+    distance: Array,
+    azimuth: Array,
+    ratio: float,
+    angle: float,
+) -> Array:
+    """Star-forming knots in the plane of a disc, unit flux, sizes below a pixel to two."""
+    u, v = distance * np.cos(azimuth), ratio * distance * np.sin(azimuth)
+    xs = centre[0] + u * np.cos(angle) - v * np.sin(angle)
+    ys = centre[1] + u * np.sin(angle) + v * np.cos(angle)
+    fluxes = rng.pareto(2.0, distance.size) + 0.3
+    fluxes /= fluxes.sum()
+    half = distance.size // 2
+    compact = deposit(xs[:half], ys[:half], fluxes[:half], size)
+    wide = deposit(xs[half:], ys[half:], fluxes[half:], size)
+    return gaussian_filter(compact, 0.5 * size / 128) + gaussian_filter(wide, 1.2 * size / 128)
+
+
+def tidal_tail(
+    rng: np.random.Generator,
+    size: int,
+    start: tuple[float, float],
+    bearing: float,
+    radius: float,
+    turn: int,
+) -> Array:
+    """Tidal tail of unit flux: an arc that leaves a galaxy and opens outwards, fading."""
+    steps = np.linspace(0.0, 1.0, 240)
+    reach = radius * (0.5 + float(rng.uniform(1.2, 3.2)) * steps)
+    azimuth = bearing + turn * float(rng.uniform(0.8, 2.2)) * steps
+    scatter = rng.normal(0.0, 0.12 * radius, size=(2, steps.size)) * (0.4 + steps)
+    xs = start[0] + reach * np.cos(azimuth) + scatter[0]
+    ys = start[1] + reach * np.sin(azimuth) + scatter[1]
+    fading = np.exp(-1.3 * steps) * np.clip(12 * (1 - steps), 0, 1)
+    tail = gaussian_filter(deposit(xs, ys, fading / fading.sum(), size), 0.11 * radius)
+    return tail / tail.sum()

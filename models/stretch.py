@@ -61,9 +61,8 @@ def sky_level(band: NDArray[np.floating], sample: int = 200_000) -> tuple[float,
     (median, sigma)
         ``sigma`` (from the median absolute deviation) is 0 for a constant band.
     """
-    values = band.reshape(-1)
-    values = values[:: max(1, values.size // sample)]
-    values = values[np.isfinite(values)].astype(np.float64)
+    flat = band.reshape(-1)[:: max(1, band.size // sample)]
+    values = flat[np.isfinite(flat)].astype(np.float64)
     if values.size == 0:
         return 0.0, 0.0
     median, sigma = 0.0, 0.0
