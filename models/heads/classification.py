@@ -1,0 +1,233 @@
+"""Heads for questions with a list of answers: one right answer, or any number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit, softmax
+
+from models.calibration import fit_platt, fit_temperature
+from models.heads.base import Floats, Head, HeadError
+from models.heads.crossfit import cross_fit
+
+_BLOCK = 16384
+
+
+class LinearHead(Head):
+    """Logits linear in the embedding, fitted by penalised likelihood and then calibrated."""
+
+    exclusive: ClassVar[bool]
+
+    def __init__(self, labels: Sequence[str]) -> None:
+        super().__init__(labels)
+        self._weight: Floats | None = None
+        self._bias: Floats | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Length d of the embeddings that the head takes."""
+        return len(self._fitted()[0])
+
+    def fit(
+        self,
+        embeddings: ArrayLike,
+        targets: ArrayLike,
+        weights: ArrayLike | None = None,
+        *,
+        pool: ArrayLike | None = None,
+        prior: Head | None = None,
+        seed: int = 0,
+    ) -> Self:
+        """Fit to consensus fractions (see `Head.fit`).
+
+        Parameters
+        ----------
+        prior : Head, optional
+            A head of the same class, labels and dimension that never saw these rows (for
+            example one fitted on simulated galaxies); it is followed as far as the rows that
+            are left out speak for it.
+        """
+        x, t, w = self._checked(embeddings, targets, weights)
+        basis = None if pool is None else _finite(pool, "pool", x.shape[1])
+        if basis is not None and len(basis) == 0:
+            basis = None
+        given = None
+        if prior is not None:
+            if (
+                type(prior) is not type(self)
+                or prior.labels != self.labels
+                or prior.dimension != x.shape[1]
+            ):
+                raise HeadError(
+                    f"The prior head ({prior.kind}, labels {prior.labels}, dimension "
+                    f"{prior.dimension}) does not match this head ({self.kind}, {self.labels}, "
+                    f"{x.shape[1]}); fit without it."
+                )
+            weight, bias = prior._fitted()
+            given = (weight.astype(np.float64), bias.astype(np.float64))
+        found = cross_fit(x, t, w, exclusive=self.exclusive, pool=basis, prior=given, seed=seed)
+        self._set(found.weight, found.bias, *self._calibration(found.logits, t, w))
+        self.committee = tuple(
+            type(self)(self.labels)._set(
+                fold_weight, fold_bias, *self._calibration(found.logits, t, w)
+            )
+            for fold_weight, fold_bias in zip(found.fold_weights, found.fold_biases, strict=True)
+        )
+        self.out_of_fold = np.empty(t.shape, dtype=np.float32)
+        for held in np.unique(found.fold):
+            # The calibration of a fold must not have seen its votes either.
+            seen = found.fold != held
+            slope, offsets = self._calibration(found.logits[seen], t[seen], w[seen])
+            self.out_of_fold[~seen] = self._link(slope * found.logits[~seen] + offsets)
+        return self
+
+    def logits(self, embeddings: ArrayLike) -> Floats:
+        """Return calibrated logits ``[n, k]``: log p + constant, or log odds of each label."""
+        weight, bias = self._fitted()
+        x = np.asarray(embeddings)
+        if x.ndim != 2 or x.shape[1] != len(weight):
+            raise HeadError(
+                f"This head takes embeddings [n, {len(weight)}], not {list(x.shape)}. Were they "
+                "made by another LVM? Then encode the images again and train anew."
+            )
+        out = np.empty((len(x), len(bias)), dtype=np.float32)
+        for start in range(0, len(x), _BLOCK):
+            block = x[start : start + _BLOCK].astype(np.float32)
+            out[start : start + _BLOCK] = block @ weight + bias
+        if not np.isfinite(out).all():
+            bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
+            raise HeadError(f"Embedding {bad} is not finite (NaN or infinite); encode it again.")
+        return out
+
+    def predict(self, embeddings: ArrayLike) -> Floats:
+        """Return calibrated probabilities ``[n, k]``, computed in blocks."""
+        return np.asarray(self._link(self.logits(embeddings)), dtype=np.float32)
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return weight ``[d, k]`` and bias ``[k]``, calibration included."""
+        weight, bias = self._fitted()
+        return {"weight": weight, "bias": bias}, {}
+
+    @classmethod
+    def restore(
+        cls, labels: Sequence[str], tensors: dict[str, NDArray[Any]], values: dict[str, Any]
+    ) -> Self:
+        """Build a head from its `state`."""
+        head = cls(labels)
+        weight, bias = tensors.get("weight"), tensors.get("bias")
+        k = len(head.labels)
+        if (
+            weight is None
+            or bias is None
+            or weight.ndim != 2
+            or weight.shape[1] != k
+            or bias.shape != (k,)
+            or not np.isfinite(weight).all()
+            or not np.isfinite(bias).all()
+        ):
+            shapes = {name: list(value.shape) for name, value in tensors.items()}
+            raise HeadError(
+                f"A head with {k} labels needs finite tensors weight [d, {k}] and bias [{k}]; "
+                f"the file holds {shapes}. Roll back to another version."
+            )
+        return head._set(weight, bias)
+
+    def _set(
+        self, weight: NDArray[Any], bias: NDArray[Any], slope: float = 1.0, offsets: Any = 0.0
+    ) -> Self:
+        self._weight = np.asarray(slope * weight, dtype=np.float32)
+        self._bias = np.asarray(slope * bias + offsets, dtype=np.float32)
+        return self
+
+    def _fitted(self) -> tuple[Floats, Floats]:
+        if self._weight is None or self._bias is None:
+            raise HeadError("This head is not fitted; call fit() or load() first.")
+        return self._weight, self._bias
+
+    def _checked(
+        self, embeddings: ArrayLike, targets: ArrayLike, weights: ArrayLike | None
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        x = _finite(embeddings, "embeddings")
+        n, k = len(x), len(self.labels)
+        t = np.asarray(targets, dtype=np.float64)
+        w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+        if n == 0:
+            raise HeadError("There is no labelled row to fit to.")
+        if t.shape != (n, k) or w.shape != (n,):
+            raise HeadError(
+                f"{n} embeddings and {k} labels need targets [{n}, {k}] and weights [{n}], not "
+                f"{list(t.shape)} and {list(w.shape)}."
+            )
+        if not (np.isfinite(t).all() and t.min() >= 0 and t.max() <= 1 + 1e-6):
+            raise HeadError("Targets must be finite fractions between 0 and 1.")
+        if not (np.isfinite(w).all() and w.min() > 0):
+            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        if self.exclusive and np.abs(t.sum(axis=1) - 1).max() > 1e-3:
+            raise HeadError("Targets of a single choice must sum to 1 in each row.")
+        return x, t, w
+
+    def _link(self, logits: NDArray[Any]) -> NDArray[Any]:
+        raise NotImplementedError
+
+    def _calibration(
+        self, logits: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
+    ) -> tuple[float, Any]:
+        raise NotImplementedError
+
+
+class SingleChoiceHead(LinearHead):
+    """Exactly one label is right: softmax, calibrated by a temperature."""
+
+    kind = "single_choice"
+    exclusive = True
+
+    def uncertainty(self, embeddings: ArrayLike) -> Floats:
+        """Return one minus the margin of the best label over the second."""
+        p = np.sort(self.predict(embeddings), axis=1)
+        second = p[:, -2] if p.shape[1] > 1 else np.zeros(len(p), dtype=np.float32)
+        return np.asarray(1 - (p[:, -1] - second), dtype=np.float32)
+
+    def _link(self, logits: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(softmax(logits, axis=1))
+
+    def _calibration(
+        self, logits: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
+    ) -> tuple[float, Any]:
+        return 1 / fit_temperature(logits, targets, weights), 0.0
+
+
+class MultipleChoiceHead(LinearHead):
+    """Any number of labels is right: one logistic answer each, calibrated after Platt."""
+
+    kind = "multiple_choice"
+    exclusive = False
+
+    def uncertainty(self, embeddings: ArrayLike) -> Floats:
+        """Return the mean over the labels of how near each probability is to one half."""
+        return np.asarray(1 - np.abs(2 * self.predict(embeddings) - 1).mean(axis=1))
+
+    def _link(self, logits: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(expit(logits))
+
+    def _calibration(
+        self, logits: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
+    ) -> tuple[float, Any]:
+        return fit_platt(logits, targets, weights)
+
+
+def _finite(array: ArrayLike, name: str, dimension: int | None = None) -> NDArray[Any]:
+    x = np.asarray(array)
+    if x.ndim != 2 or x.shape[1] == 0 or (dimension is not None and x.shape[1] != dimension):
+        wanted = "d" if dimension is None else dimension
+        raise HeadError(f"{name} must be a table [n, {wanted}], not {list(x.shape)}.")
+    x = x.astype(np.float32, copy=False)
+    bad = ~np.isfinite(x).all(axis=1)
+    if bad.any():
+        raise HeadError(
+            f"{int(bad.sum())} rows of {name} hold NaN or infinite values (first: row "
+            f"{int(np.flatnonzero(bad)[0])}); encode these images again or leave them out."
+        )
+    return x
