@@ -213,6 +213,19 @@ class LabelStudioClient:
         """Return the ids of all tasks of a project."""
         return {task["id"] for task in self.tasks(project, None, page_size, annotations=False)}
 
+    def tasks_by_score(self, project: int, limit: int) -> list[int]:
+        """Return the first task ids in the order of the current version's score, ascending.
+
+        Labelled tasks are among them; nothing is locked. Tasks with no prediction of the
+        project's ``model_version`` are left out.
+        """
+        scored = _filter("predictions_score", "greater_or_equal", "Number", 0)
+        query = {
+            "filters": {"conjunction": "and", "items": [scored]},
+            "ordering": ["tasks:predictions_score"],
+        }
+        return [task["id"] for task in self._task_page(project, query, limit, False)]
+
     def task(self, task: int) -> Json:
         """Return one task with everything; a task with no prediction makes Label Studio ask its
         ML backends, so prefer `tasks`.
