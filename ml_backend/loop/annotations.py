@@ -1,0 +1,211 @@
+"""Label Studio's tasks and annotations, written into the store's rows."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.labelstudio.regions import read_annotation
+from ml_backend.store.tables import Project, Ranking, Task, Vote
+
+
+@dataclass
+class ReconcileReport:
+    """What a reconciliation found; `changed` tells whether anything was new."""
+
+    config: LabelConfig
+    full: bool
+    tasks_added: int = 0
+    tasks_removed: int = 0
+    images_changed: int = 0
+    votes_added: int = 0
+    votes_changed: int = 0
+    votes_removed: int = 0
+    skips: int = 0
+
+    @property
+    def changed(self) -> bool:
+        """Whether tasks or votes came, went or changed."""
+        return bool(
+            self.tasks_added
+            + self.tasks_removed
+            + self.images_changed
+            + self.votes_added
+            + self.votes_changed
+            + self.votes_removed
+        )
+
+
+def main_field(config: LabelConfig) -> str:
+    """Return the data key of the image that we learn from: the first control's.
+
+    A task has one embedding; controls on another image of the same task are left alone.
+    """
+    return config.controls[0].image_field if config.controls else ""
+
+
+def take_in(
+    session: Session,
+    project_id: int,
+    found: Sequence[dict[str, Any]],
+    config: LabelConfig,
+    report: ReconcileReport,
+    project: Project,
+) -> None:
+    """Write tasks as Label Studio lists them, with their annotations, into the store.
+
+    Parameters
+    ----------
+    session : Session
+        One that may write.
+    project_id : int
+    found : sequence of dict
+        Tasks with ``id``, ``data``, ``updated_at``, ``is_labeled`` and ``annotations``. Nothing in
+        them makes this fail; an annotation that is not listed any more loses its votes.
+    config : LabelConfig
+        The configuration to read the annotations with.
+    report : ReconcileReport
+        Counts are added to it.
+    project : Project
+        As it was before this reconciliation.
+    """
+    ids = [task["id"] for task in found]
+    tasks = {task.id: task for task in session.scalars(select(Task).where(Task.id.in_(ids)))}
+    votes: dict[int, list[Vote]] = {}
+    for vote in session.scalars(select(Vote).where(Vote.task_id.in_(ids))):
+        votes.setdefault(vote.annotation_id, []).append(vote)
+    image_field = main_field(config)
+    for item in found:
+        task = tasks.get(item["id"])
+        if task is None:
+            task = Task(id=item["id"], project_id=project_id, image="")
+            session.add(task)
+            report.tasks_added += 1
+        data = item.get("data")
+        address = data.get(image_field) if isinstance(data, dict) else None
+        address = address if isinstance(address, str) else ""
+        if address != task.image or (not address and not task.problem):
+            report.images_changed += task.image != "" and address != task.image
+            task.image, task.content_hash, task.tried_at = address, None, None
+            task.problem = None if address else _no_image(image_field)
+        task.removed = False
+        task.is_labeled = bool(item.get("is_labeled"))
+        task.updated_at = time_of(item.get("updated_at"))
+
+        annotations = item.get("annotations")
+        mine = {k: v for k, v in votes.items() if v[0].task_id == task.id}
+        for annotation in annotations if isinstance(annotations, list) else []:
+            if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
+                continue
+            old = mine.pop(annotation["id"], [])
+            _take_annotation(session, project, task, annotation, old, config, report)
+        for gone in itertools.chain.from_iterable(mine.values()):
+            session.delete(gone)
+            report.votes_removed += 1
+
+
+def _take_annotation(
+    session: Session,
+    project: Project,
+    task: Task,
+    annotation: dict[str, Any],
+    old: list[Vote],
+    config: LabelConfig,
+    report: ReconcileReport,
+) -> None:
+    updated = time_of(annotation.get("updated_at"))
+    unchanged = bool(old) and all(vote.updated_at == updated for vote in old)
+    if unchanged and project.swept_digest == config.digest:
+        return
+    before = {vote.control: vote for vote in old}
+    skipped = bool(annotation.get("was_cancelled"))
+    report.skips += skipped and not old
+    reading = read_annotation(annotation, config)
+    version = next((answer.model_version for answer in reading.answers), None)
+    common: dict[str, Any] = {
+        "annotation_id": annotation["id"],
+        "project_id": project.id,
+        "task_id": task.id,
+        "annotator": _person(annotation.get("completed_by")),
+        "created_at": time_of(annotation.get("created_at")),
+        "updated_at": updated,
+        "lead_time": _seconds(annotation.get("lead_time")),
+        "shown_version": version,
+        "audit": _from_audit(session, project, task, version),
+    }
+    rows: dict[str, dict[str, Any]] = {}
+    if skipped:
+        rows[""] = {"labels": [], "skipped": True, "origin": "", "accepted": None}
+    for answer in () if skipped else reading.answers:
+        same = None if answer.suggested is None else set(answer.suggested) == set(answer.labels)
+        rows[answer.control] = {
+            "labels": list(answer.labels),
+            "skipped": False,
+            "origin": answer.origin,
+            "accepted": same,
+            "problem": _unknown(answer.unknown),
+        }
+    for control, values in rows.items():
+        vote = before.pop(control, None)
+        if vote is None:
+            session.add(Vote(control=control, **common, **values))
+            report.votes_added += 1
+        elif not unchanged or set(values["labels"]) > set(vote.labels):
+            for name, value in {**common, **values}.items():
+                setattr(vote, name, value)
+            report.votes_changed += 1
+    # With a changed configuration an untouched annotation keeps its answers to former controls
+    # and labels: they are not used, but come back with their control.
+    for vote in [] if unchanged else before.values():
+        session.delete(vote)
+        report.votes_removed += 1
+
+
+def _from_audit(session: Session, project: Project, task: Task, version: str | None) -> bool:
+    arm = session.scalar(
+        select(Ranking.arm).where(
+            Ranking.version == (version or project.champion or ""), Ranking.task_id == task.id
+        )
+    )
+    if arm == "audit":
+        task.audit = True
+    return arm == "audit"
+
+
+def _no_image(image_field: str) -> str:
+    return (
+        f"The task has no text in its field '{image_field}', which the labelling configuration "
+        "shows as the image. Import the task again with that field."
+    )
+
+
+def _unknown(labels: Sequence[str]) -> str | None:
+    if not labels:
+        return None
+    return f"The labelling configuration does not offer {', '.join(map(repr, labels))}."
+
+
+def time_of(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        time = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _person(value: object) -> int | None:
+    found = value.get("id") if isinstance(value, dict) else value
+    return found if isinstance(found, int) else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value < 1e9 else None
