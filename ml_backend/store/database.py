@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,7 @@ class Store:
         self.jobs = JobStore(self.session, self.reading)
         self.projects = ProjectStore(self.session, self.reading, settings)
         self._embeddings: dict[str, EmbeddingStore] = {}
+        self._lock = threading.Lock()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -73,12 +75,19 @@ class Store:
         with self._read() as session:
             yield session
 
-    def embeddings(self, lvm_identity: str, dimension: int) -> EmbeddingStore:
-        """Return the embeddings of one LVM, opened once per process."""
-        if lvm_identity not in self._embeddings:
-            folder = self.folder / "embeddings"
-            self._embeddings[lvm_identity] = EmbeddingStore(folder, lvm_identity, dimension)
-        return self._embeddings[lvm_identity]
+    def embeddings(self, lvm_identity: str, dimension: int | None = None) -> EmbeddingStore:
+        """Return the embeddings of one LVM, opened once per process.
+
+        Raises
+        ------
+        StoreError
+            They cannot be opened, or there are none yet and `dimension` is not given.
+        """
+        with self._lock:
+            if lvm_identity not in self._embeddings:
+                folder = self.folder / "embeddings"
+                self._embeddings[lvm_identity] = EmbeddingStore(folder, lvm_identity, dimension)
+            return self._embeddings[lvm_identity]
 
     def webhook_secret(self) -> str:
         """Return the secret that webhooks must carry, made once when it is not set."""

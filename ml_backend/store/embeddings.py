@@ -41,8 +41,8 @@ class EmbeddingStore:
         Folder of all embeddings; this LVM's own folder is made inside.
     lvm_identity : str
         :attr:`models.lvm.LVM.identity`.
-    dimension : int
-        Length of an embedding.
+    dimension : int, optional
+        Length of an embedding; left out, the folder must be there and says it.
     shard_rows : int
         Rows per file.
 
@@ -53,11 +53,14 @@ class EmbeddingStore:
     """
 
     def __init__(
-        self, folder: Path, lvm_identity: str, dimension: int, shard_rows: int = SHARD_ROWS
+        self,
+        folder: Path,
+        lvm_identity: str,
+        dimension: int | None = None,
+        shard_rows: int = SHARD_ROWS,
     ) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", lvm_identity) or dimension < 1:
-            raise StoreError(f"No embeddings can be kept for {lvm_identity!r} x {dimension}.")
-        self.dimension = dimension
+        if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", lvm_identity):
+            raise StoreError(f"No embeddings can be kept for the LVM {lvm_identity!r}.")
         self.folder = folder / lvm_identity
         self._shard_rows = shard_rows
         self._thread_lock = threading.RLock()
@@ -65,10 +68,9 @@ class EmbeddingStore:
         self._maps: dict[int, Rows] = {}
         self._index = HashIndex()
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._check_form()
+            self.dimension = self._form(dimension)
             self._refresh()
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"The embeddings in {self.folder} cannot be opened ({error}). Check the disk; if "
                 "the folder is damaged, delete it: the images are then encoded again."
@@ -168,20 +170,24 @@ class EmbeddingStore:
                 places = self._index.find(keys)
         return places
 
-    def _check_form(self) -> None:
+    def _form(self, dimension: int | None) -> int:
+        """Read what the folder holds, writing it first where it is new."""
         path = self.folder / "form.json"
-        form = {"dimension": self.dimension, "shard_rows": self._shard_rows, "dtype": "float16"}
-        if not path.exists():
+        if dimension is not None and not path.exists():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            form = {"dimension": dimension, "shard_rows": self._shard_rows, "dtype": "float16"}
             draft = path.with_name(f".form.{os.getpid()}.{threading.get_ident()}")
             draft.write_text(json.dumps(form))
             os.replace(draft, path)
         kept = json.loads(path.read_text())
-        if kept.get("dimension") != self.dimension or kept.get("dtype") != "float16":
-            raise StoreError(
-                f"{self.folder} holds embeddings of {kept.get('dimension')} numbers, but the LVM "
-                f"makes {self.dimension}. Delete the folder: the images are then encoded again."
-            )
+        found = int(kept["dimension"])
         self._shard_rows = int(kept["shard_rows"])
+        if found != (dimension or found) or kept["dtype"] != "float16":
+            raise StoreError(
+                f"{self.folder} holds embeddings of {found} numbers, but the LVM makes "
+                f"{dimension}. Delete the folder: the images are then encoded again."
+            )
+        return found
 
     def _path(self, shard: int, what: str) -> Path:
         return self.folder / f"{shard:05d}.{what}"

@@ -1,0 +1,252 @@
+"""Encoding: every image goes through the LVM once, and its embedding is kept.
+
+Threads fetch and decode while the LVM works; a window bounds what is in memory. A broken image
+costs its own task a sentence, and nobody else anything.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+import torch
+from sqlalchemy import and_, or_, select, update
+
+from ml_backend.errors import FetchError, SettingsError
+from ml_backend.settings import Settings
+from ml_backend.store.database import Store
+from ml_backend.store.embeddings import EmbeddingStore
+from ml_backend.store.tables import Task
+from models.images import ImageError, ImageLimits, content_hash, read_image, to_tensor
+from models.lvm import LVM, LVMError, default_lvm
+
+BATCH = 16
+FETCHERS = 4
+RETRY_SECONDS = 600.0
+"""Seconds before an image that could not be used is tried again (a server was down...)."""
+
+_log = structlog.get_logger(__name__)
+_lvms: dict[str, LVM] = {}
+_lvm_lock = threading.Lock()
+_encode_lock = threading.Lock()
+
+
+class Fetcher(Protocol):
+    """What gets the bytes of an image; raises `FetchError`."""
+
+    def fetch(self, address: str) -> bytes: ...
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """An image to encode: the task that it belongs to, and its address."""
+
+    task_id: int
+    address: str
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What became of one image: an embedding under its content hash, or a problem."""
+
+    task_id: int
+    address: str
+    content_hash: str | None
+    embedding: npt.NDArray[np.float32] | None
+    """None where it was kept already."""
+    problem: str | None
+
+
+@dataclass
+class EncodeReport:
+    """How many images were encoded, found already kept, or could not be used."""
+
+    encoded: int = 0
+    reused: int = 0
+    broken: int = 0
+
+
+def load_lvm(settings: Settings) -> LVM:
+    """Return the LVM of the settings, loaded once per process.
+
+    Raises
+    ------
+    SettingsError
+        ``GALAXYLOOP_LVM`` names a folder that holds no LVM.
+    """
+    key = str(settings.lvm or "")
+    with _lvm_lock:
+        if key not in _lvms:
+            try:
+                _lvms[key] = LVM.from_pretrained(settings.lvm) if settings.lvm else default_lvm()
+            except LVMError as error:
+                raise SettingsError(
+                    f"The LVM cannot be loaded (GALAXYLOOP_LVM): {error}"
+                ) from error
+        return _lvms[key]
+
+
+def image_limits(settings: Settings) -> ImageLimits:
+    """Return the limits on images that the settings give."""
+    return ImageLimits(max_bytes=settings.image_max_bytes, max_pixels=settings.image_max_pixels)
+
+
+def missing_images(
+    store: Store, project_id: int, embeddings: EmbeddingStore, retry_after: float = RETRY_SECONDS
+) -> list[ImageJob]:
+    """Return a project's images that have no embedding of this LVM, by task id.
+
+    Images that could not be used are left out until `retry_after` seconds have passed.
+    """
+    edge = datetime.now(UTC) - timedelta(seconds=retry_after)
+    waiting = and_(Task.problem.is_not(None), Task.tried_at.is_not(None), Task.tried_at > edge)
+    with store.reading() as session:
+        rows = session.execute(
+            select(Task.id, Task.image, Task.content_hash)
+            .where(Task.project_id == project_id, ~Task.removed, Task.image != "")
+            .where(or_(Task.problem.is_(None), ~waiting))
+            .order_by(Task.id)
+        ).all()
+    hashes = [row.content_hash for row in rows if row.content_hash]
+    kept = set(np.array(hashes)[embeddings.contains(hashes)]) if hashes else set()
+    return [ImageJob(row.id, row.image) for row in rows if row.content_hash not in kept]
+
+
+def encode_missing(
+    store: Store,
+    fetcher: Fetcher,
+    lvm: LVM,
+    images: Sequence[ImageJob],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> EncodeReport:
+    """Encode images and keep their embeddings; write each task's content hash or problem.
+
+    Parameters
+    ----------
+    store : Store
+    fetcher : ImageFetcher
+    lvm : LVM
+    images : sequence of ImageJob
+        E.g. of :func:`missing_images`.
+    progress : callable
+        Called with (done, total) after every batch; may raise to stop. What is done is kept.
+
+    Raises
+    ------
+    StoreError
+        Embeddings cannot be written.
+    """
+    report = EncodeReport()
+    embeddings = store.embeddings(lvm.identity, lvm.dimension)
+    limits = image_limits(store.settings)
+    done = 0
+    for batch in encode(images, fetcher, lvm, embeddings, limits):
+        for item in batch:
+            report.broken += item.problem is not None
+            report.encoded += item.embedding is not None
+            report.reused += item.problem is None and item.embedding is None
+        record(store, embeddings, batch)
+        done += len(batch)
+        progress(done, len(images))
+    return report
+
+
+def record(store: Store, embeddings: EmbeddingStore, batch: Sequence[Encoded]) -> None:
+    """Keep the embeddings of a batch, then write what became of each task."""
+    new = [item for item in batch if item.embedding is not None and item.content_hash]
+    if new:
+        rows = np.stack([item.embedding for item in new if item.embedding is not None])
+        embeddings.add([item.content_hash or "" for item in new], rows)
+    now = datetime.now(UTC)
+    with store.session() as session:
+        for item in batch:
+            # A task whose image was changed meanwhile stays to be encoded.
+            session.execute(
+                update(Task)
+                .where(Task.id == item.task_id, Task.image == item.address)
+                .values(content_hash=item.content_hash, problem=item.problem, tried_at=now)
+            )
+
+
+def encode(
+    images: Iterable[ImageJob],
+    fetcher: Fetcher,
+    lvm: LVM,
+    embeddings: EmbeddingStore,
+    limits: ImageLimits,
+) -> Iterator[list[Encoded]]:
+    """Fetch, decode and encode images in order, in batches; equal images are encoded once.
+
+    Yields
+    ------
+    list of Encoded
+        Up to :data:`BATCH`, in the order of `images`.
+    """
+
+    def prepare(job: ImageJob) -> tuple[ImageJob, str | None, torch.Tensor | None, str | None]:
+        try:
+            data = fetcher.fetch(job.address)
+            digest = content_hash(data)
+            if digest in embeddings:
+                return job, digest, None, None
+            return job, digest, to_tensor(read_image(data, limits), lvm.config.preprocessing), None
+        except (FetchError, ImageError) as error:
+            return job, None, None, str(error)
+        except Exception as error:
+            # What no reader foresaw must not stop the other images.
+            _log.exception("image_failed", task=job.task_id)
+            return job, None, None, f"The image could not be read ({type(error).__name__})."
+
+    waiting: deque[Future[tuple[ImageJob, str | None, torch.Tensor | None, str | None]]] = deque()
+    jobs = iter(images)
+    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
+        try:
+            more = True
+            while more or waiting:
+                while more and len(waiting) < 2 * BATCH:
+                    job = next(jobs, None)
+                    more = job is not None
+                    if job is not None:
+                        waiting.append(pool.submit(prepare, job))
+                ready = [waiting.popleft().result() for _ in range(min(BATCH, len(waiting)))]
+                if ready:
+                    yield _encode_batch(lvm, ready)
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _encode_batch(
+    lvm: LVM, ready: Sequence[tuple[ImageJob, str | None, torch.Tensor | None, str | None]]
+) -> list[Encoded]:
+    tensors = {digest: tensor for _, digest, tensor, _ in ready if digest and tensor is not None}
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    problems: dict[str, str] = {}
+    if tensors:
+        device = next(lvm.parameters()).device
+        with _encode_lock:
+            pooled = lvm.encode(torch.stack(list(tensors.values())).to(device)).pooled
+        rows = pooled.float().cpu().numpy()
+        for digest, row in zip(tensors, rows, strict=True):
+            if np.isfinite(row).all():
+                found[digest] = row
+            else:
+                problems[digest] = "The LVM gives no finite embedding for this image."
+    return [
+        Encoded(
+            job.task_id,
+            job.address,
+            None if digest in problems else digest,
+            found.get(digest or ""),
+            problem or problems.get(digest or ""),
+        )
+        for job, digest, _, problem in ready
+    ]
