@@ -35,6 +35,11 @@ class Settings(BaseSettings):
     label_studio_url: str = Field(
         "http://127.0.0.1:8080", alias="LABEL_STUDIO_URL", description="Address of Label Studio."
     )
+    label_studio_public_url: str = Field(
+        "",
+        alias="GALAXYLOOP_LABEL_STUDIO_PUBLIC_URL",
+        description="Address of Label Studio in people's browsers; empty: LABEL_STUDIO_URL.",
+    )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
         alias="LABEL_STUDIO_API_KEY",
@@ -164,7 +169,7 @@ class Settings(BaseSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("label_studio_url", "backend_url")
+    @field_validator("label_studio_url", "label_studio_public_url", "backend_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):

@@ -1,0 +1,126 @@
+"""``POST /predict``: one prediction per task, in order, always."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore
+from typing import Any, Protocol
+
+import structlog
+from flask import Blueprint, request
+
+from ml_backend.errors import Busy
+from ml_backend.protocol.payloads import (
+    PredictRequest,
+    parse,
+    predictions_answer,
+    project_number,
+    read_json,
+)
+from ml_backend.protocol.problems import Problem
+from ml_backend.protocol.setup import current_version
+from ml_backend.settings import Settings
+from ml_backend.store.database import Store
+
+log = structlog.get_logger(__name__)
+
+# Where nothing is known of a task it goes to the end of Label Studio's queue (ascending scores).
+UNKNOWN_SCORE = 1.0
+
+
+class Predicts(Protocol):
+    """What makes the predictions of one project (`ml_backend.loop.prediction.Predictor`)."""
+
+    def predict(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return ``{"model_version", "score", "result"}`` per task, in order."""
+        ...
+
+
+class Admission:
+    """Lets in so many requests at once and sends the rest away, instead of letting them pile up.
+
+    Parameters
+    ----------
+    most : int
+        Requests at work at once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._places = BoundedSemaphore(most)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold one place.
+
+        Raises
+        ------
+        Busy
+            If none is free; nobody waits here, since a waiting request keeps a thread from
+            answering ``/health``.
+        """
+        if not self._places.acquire(blocking=False):
+            raise Busy("As many predictions are at work as may be at once.", retry_after=2)
+        try:
+            yield
+        finally:
+            self._places.release()
+
+
+def create_predict(
+    settings: Settings, store: Store, predictor_of: Callable[[int], Predicts]
+) -> Blueprint:
+    """Return the blueprint of ``/predict``.
+
+    Parameters
+    ----------
+    settings : Settings
+        Limits: tasks per request, requests at once.
+    store : Store
+        Tells connected projects.
+    predictor_of : callable
+        Project id to what predicts for it; called for connected projects only.
+    """
+    blueprint = Blueprint("predict", __name__)
+    admission = Admission(settings.max_predict_requests)
+
+    @blueprint.post("/predict")
+    def predict() -> dict[str, Any]:
+        with admission.place():
+            document = read_json(request)
+            _check_count(document.get("tasks"), settings.max_predict_tasks)
+            body = parse(PredictRequest, document)
+            raw = document["tasks"]
+            if not raw:
+                return {"results": []}
+            project_id = _project_of(body, raw)
+            version = current_version(store, project_id)
+            if store.projects.get(project_id) is None:
+                log.info("predict_for_unknown_project", project=project_id, tasks=len(raw))
+                empty = {"score": UNKNOWN_SCORE, "result": []}
+                return {"results": predictions_answer([empty] * len(raw), len(raw), version)}
+            # The interactive context holds what the annotator has drawn; no head of today uses it.
+            predictions = predictor_of(project_id).predict(raw)
+            return {"results": predictions_answer(predictions, len(raw), version)}
+
+    return blueprint
+
+
+def _check_count(tasks: object, most: int) -> None:
+    """Refuse a long list before it is looked at in detail."""
+    if isinstance(tasks, list) and len(tasks) > most:
+        raise Problem(
+            413,
+            "Too many tasks at once.",
+            f"{len(tasks)} tasks were sent and at most {most} are taken "
+            "(GALAXYLOOP_MAX_PREDICT_TASKS).",
+            "Select fewer tasks. Retrieving predictions for a whole project is not needed: the "
+            "worker imports them by itself after each round.",
+        )
+
+
+def _project_of(body: PredictRequest, tasks: list[dict[str, Any]]) -> int:
+    if body.project is not None:
+        return project_number(body.project)
+    named = (task["project"] for task in tasks if task.get("project") is not None)
+    return project_number(str(next(named, "")))

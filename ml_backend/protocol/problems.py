@@ -1,0 +1,126 @@
+"""Error answers: always JSON that says what happened, why, and what to do."""
+
+from __future__ import annotations
+
+import structlog
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from ml_backend.errors import Busy, GalaxyLoopError, StoreError
+
+log = structlog.get_logger(__name__)
+
+
+class Problem(Exception):
+    """A request that cannot be answered as asked.
+
+    Parameters
+    ----------
+    status : int
+        HTTP status.
+    what, why, remedy : str
+        What happened, why, and what the caller can do about it.
+    headers : dict of str to str, optional
+        Further response headers.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        what: str,
+        why: str,
+        remedy: str,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(f"{what} {why}")
+        self.status = status
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+        self.headers = headers or {}
+
+    def response(self) -> Response:
+        """Return the answer for this problem."""
+        answer = jsonify(status=self.status, error=self.what, why=self.why, what_to_do=self.remedy)
+        answer.status_code = self.status
+        answer.headers.update(self.headers)
+        return answer
+
+
+def busy(error: Busy) -> Problem:
+    """Return the 503 answer for an overload, with ``Retry-After`` in seconds."""
+    return Problem(
+        503,
+        "The backend is busy.",
+        str(error),
+        f"Ask again in {error.retry_after} seconds.",
+        {"Retry-After": str(error.retry_after)},
+    )
+
+
+# What to do about the HTTP errors that Flask raises by itself.
+_REMEDIES = {
+    404: "Label Studio needs only /health, /setup, /predict, /webhook and /versions; "
+    "people open / in a browser.",
+    405: "Use the method that the Allow header names.",
+    413: "Send less at once, or raise GALAXYLOOP_MAX_BODY_BYTES.",
+}
+
+
+def register_problems(app: Flask) -> None:
+    """Make `app` answer every error as a `Problem`; what was not foreseen is logged once."""
+
+    @app.errorhandler(Problem)
+    def _problem(error: Problem) -> Response:
+        return error.response()
+
+    @app.errorhandler(Busy)
+    def _busy(error: Busy) -> Response:
+        return busy(error).response()
+
+    @app.errorhandler(StoreError)
+    def _store(error: StoreError) -> Response:
+        log.error("store_failed", problem=str(error))
+        return Problem(
+            503,
+            "The store cannot be used.",
+            str(error),
+            "See the log of the backend; `galaxyloop doctor` checks the store and the disk.",
+            {"Retry-After": "30"},
+        ).response()
+
+    @app.errorhandler(GalaxyLoopError)
+    def _ours(error: GalaxyLoopError) -> Response:
+        log.warning("request_failed", problem=str(error))
+        return Problem(
+            502,
+            "The request could not be carried out.",
+            str(error),
+            "`galaxyloop doctor` names what to change.",
+        ).response()
+
+    @app.errorhandler(HTTPException)
+    def _http(error: HTTPException) -> Response:
+        status = error.code or 500
+        headers = {
+            name: value
+            for name, value in error.get_headers()
+            if name.lower() in ("allow", "location", "retry-after")
+        }
+        return Problem(
+            status,
+            f"{error.name}.",
+            error.description or "",
+            _REMEDIES.get(status, "Change the request and send it again."),
+            headers,
+        ).response()
+
+    @app.errorhandler(Exception)
+    def _unforeseen(error: Exception) -> Response:
+        log.exception("request_crashed", kind=type(error).__name__)
+        return Problem(
+            500,
+            "The backend failed on this request.",
+            f"An unforeseen {type(error).__name__}.",
+            "The log of the backend has the details; nobody else is affected.",
+        ).response()
