@@ -8,6 +8,8 @@ What was seen with Label Studio 1.23.2 and matters to callers:
   (by the API, or by the Data Manager's bulk action), so `tasks(updated_since=...)` finds all four.
   A deleted annotation is simply missing from the list. Importing predictions does not move it;
   deleting a single prediction does.
+* Listed annotations lack the snapshot of the prediction that was on show; `shown_predictions` gets
+  it from an export.
 * Deleted tasks are found only by listing all ids (`task_ids`).
 * Nothing here makes Label Studio call its ML backends but `next_task` (only where the project's
   model version is a backend's title) and the calls about backends.
@@ -27,6 +29,7 @@ from ml_backend.settings import Settings
 Json = dict[str, Any]
 
 _IMPORT_BATCH = 1000
+_EXPORT_BATCH = 200
 
 
 class LabelStudioClient:
@@ -321,6 +324,33 @@ class LabelStudioClient:
                 return None
             raise
         return self._object(answer, "the next task")
+
+    def shown_predictions(self, project: int, tasks: Sequence[int]) -> dict[int, Json]:
+        """Return, by annotation id, the prediction that was on show when it was made.
+
+        Parameters
+        ----------
+        project : int
+            Id of the project.
+        tasks : sequence of int
+            Tasks whose annotations are asked for.
+
+        Returns
+        -------
+        dict
+            ``result``, ``score`` and ``model_version`` as they were then, also where the version
+            was deleted since. Annotations made with nothing on show are left out.
+        """
+        shown: dict[int, Json] = {}
+        for start in range(0, len(tasks), _EXPORT_BATCH):
+            ids = list(tasks[start : start + _EXPORT_BATCH])
+            params = {"exportType": "JSON", "download_all_tasks": "true", "ids[]": ids}
+            answer = self._call("GET", f"/api/projects/{project}/export", params=params)
+            for task in self._list(answer, "the export"):
+                for annotation in task.get("annotations", []):
+                    if annotation.get("prediction"):
+                        shown[annotation["id"]] = annotation["prediction"]
+        return shown
 
     def create_annotation(self, task: int, result: Sequence[Json], **fields: Any) -> Json:
         """Store an annotation of our account; ``was_cancelled=True`` skips the task.

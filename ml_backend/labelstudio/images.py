@@ -1,0 +1,314 @@
+"""Image addresses in task data -> file bytes, from allowed places only, within limits."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+import threading
+import time
+from pathlib import Path
+from urllib.parse import SplitResult, parse_qs, unquote, unquote_to_bytes, urljoin, urlsplit
+
+import requests
+
+from ml_backend.errors import FetchError, LabelStudioError
+from ml_backend.labelstudio.addresses import HostRules, Permission, PrivateAddress, session
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.settings import Settings
+
+_CHUNK = 64 * 1024
+_MOST_REDIRECTS = 4
+_UPLOADS = "/data/upload/"
+_LOCAL_FILES = "/data/local-files/"
+# What Label Studio serves of a task's files; everything else of it is none of an image's business.
+_FILE_PATHS = re.compile(r"/(data/(upload|local-files)|storage-data|tasks/\d+/(resolve|presign))/")
+
+
+class ImageFetcher:
+    """Reads images by the addresses that Label Studio tasks hold; safe to share between threads.
+
+    Parameters
+    ----------
+    settings : Settings
+        Allowed hosts and folders, limits of size and time.
+    client : LabelStudioClient
+        Gives Label Studio's address, and the token for files that Label Studio keeps.
+    """
+
+    def __init__(self, settings: Settings, client: LabelStudioClient) -> None:
+        self._client = client
+        self._rules = HostRules(client.url, settings.image_hosts)
+        self._folders = tuple(Path(folder) for folder in settings.image_folders)
+        self._max_bytes = settings.image_max_bytes
+        self._timeout = settings.image_timeout
+        self._local = threading.local()
+
+    def fetch(self, address: str) -> bytes:
+        """Read one image file.
+
+        Parameters
+        ----------
+        address : str
+            ``data:`` URI; ``http(s)://`` on Label Studio or an allowed host; ``/data/upload/...``
+            and ``/data/local-files/?d=...`` of Label Studio (with or without its host), the latter
+            read straight from an allowed folder where it lies in one.
+
+        Returns
+        -------
+        bytes
+            The file as it is; whether it is an image is for the reader to decide.
+
+        Raises
+        ------
+        FetchError
+            The address is not allowed, leads nowhere, or the file is too large or too slow.
+        """
+        if not isinstance(address, str) or not address.strip():
+            raise FetchError("The task names no image: its field is empty or no text.")
+        address = address.strip()
+        if address[:5].lower() == "data:":
+            return self._decode(address)
+        address = address.replace(" ", "%20")
+        parts = _split(address)
+        if parts.scheme:
+            if parts.scheme not in ("http", "https"):
+                raise FetchError(_foreign_scheme(parts.scheme))
+        elif not _FILE_PATHS.match(parts.path) or parts.netloc:
+            raise FetchError(
+                f"{_shown(address)} is no address that can be read. Use http(s)://, a data: URI, "
+                "or what Label Studio writes itself (/data/upload/..., /data/local-files/?d=...)."
+            )
+        if parts.path == _LOCAL_FILES:
+            found = self._from_folders(parts)
+            if found is not None:
+                return found
+        return self._download(self._absolute(address, parts))
+
+    def _decode(self, address: str) -> bytes:
+        head, comma, content = address.partition(",")
+        if not comma:
+            raise FetchError("The data: URI has no comma, so no content.")
+        # Base64 grows by a third, percent signs threefold: too long in any case.
+        if len(content) > 3 * self._max_bytes + 4:
+            raise FetchError(self._too_large("The data: URI"))
+        if head.lower().endswith(";base64"):
+            try:
+                # Spaces stand for "+" where an address was decoded once too often.
+                text = unquote(content).strip().replace(" ", "+")
+                data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise FetchError(
+                    f"The data: URI holds broken base64 ({error}). Import the task again."
+                ) from None
+        else:
+            data = unquote_to_bytes(content)
+        if len(data) > self._max_bytes:
+            raise FetchError(self._too_large("The data: URI"))
+        if not data:
+            raise FetchError("The data: URI is empty.")
+        return data
+
+    def _from_folders(self, parts: SplitResult) -> bytes | None:
+        """Read a local file from an allowed folder; None where it lies in none of them."""
+        named = parse_qs(parts.query).get("d", [""])[0]
+        if not named or "\0" in named:
+            raise FetchError(f"{_shown(parts.geturl())} names no file (its ?d= is missing or odd).")
+        relative = Path(named.lstrip("/"))
+        if ".." in relative.parts:
+            raise FetchError(
+                f"The local file {named!r} leads out of its folder; write it without '..'."
+            )
+        for folder in self._folders:
+            root = folder.resolve()
+            # The address is relative to Label Studio's root, of which ours may be a subfolder.
+            tries = [root / relative]
+            if relative.parts[0] == root.name:
+                tries.append(root.parent / relative)
+            for path in tries:
+                real = Path(os.path.realpath(path))
+                if not real.is_relative_to(root):
+                    if path.exists():
+                        raise FetchError(
+                            f"The local file {named!r} is a link out of {folder}. Put the file "
+                            "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
+                        )
+                    continue
+                if real.exists():
+                    return self._read(real, named)
+        return None
+
+    def _read(self, path: Path, named: str) -> bytes:
+        try:
+            # Non-blocking, so that a named pipe does not hold us up.
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            with os.fdopen(handle, "rb") as file:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise FetchError(f"The local file {named!r} is no regular file.")
+                data = file.read(self._max_bytes + 1)
+        except OSError as error:
+            raise FetchError(
+                f"The local file {named!r} cannot be read: {error.strerror}. Check its rights."
+            ) from None
+        if len(data) > self._max_bytes:
+            raise FetchError(self._too_large(f"The local file {named!r}"))
+        return data
+
+    def _absolute(self, address: str, parts: SplitResult) -> str:
+        kept = parts.path.startswith((_UPLOADS, _LOCAL_FILES))
+        # Label Studio writes its own host into addresses, which may be another name than ours.
+        if not parts.scheme or (kept and self._rules.permission(parts) is None):
+            tail = f"?{parts.query}" if parts.query else ""
+            return f"{self._client.url}{parts.path}{tail}"
+        return address
+
+    def _download(self, address: str) -> bytes:
+        deadline = time.monotonic() + self._timeout
+        for _ in range(_MOST_REDIRECTS + 1):
+            permission, header = self._permit(address)
+            response = self._get(address, permission, header, deadline)
+            with response:
+                if not response.is_redirect:
+                    return self._content(response, address, deadline)
+                address = urljoin(address, response.headers["Location"])
+        raise FetchError(f"{_shown(address)} redirects without end.")
+
+    def _permit(self, address: str) -> tuple[Permission, str | None]:
+        parts = _split(address)
+        if parts.scheme not in ("http", "https"):
+            raise FetchError(_foreign_scheme(parts.scheme))
+        permission = self._rules.permission(parts)
+        if permission is None:
+            raise FetchError(
+                f"Images may not be fetched from {parts.netloc}. If they should be, add "
+                f"{parts.netloc} to GALAXYLOOP_IMAGE_HOSTS and restart."
+            )
+        header = None
+        if self._rules.is_label_studio(parts) and _FILE_PATHS.search(parts.path):
+            try:
+                header = self._client.authorization()
+            except LabelStudioError as error:
+                raise FetchError(str(error)) from None
+        return permission, header
+
+    def _get(
+        self, address: str, permission: Permission, header: str | None, deadline: float
+    ) -> requests.Response:
+        def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+            if header:
+                request.headers["Authorization"] = header
+            return request
+
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            response = self._session(permission).get(
+                address,
+                auth=authorize,  # also keeps ~/.netrc out
+                timeout=left,
+                stream=True,
+                allow_redirects=False,
+                headers={"Accept": "image/*, application/fits, */*;q=0.5"},
+            )
+        except requests.Timeout:
+            raise FetchError(self._too_slow(address)) from None
+        except (requests.RequestException, OSError, ValueError) as error:
+            raise FetchError(_failed(address, error)) from None
+        if response.status_code >= 400:
+            status = response.status_code
+            response.close()
+            advice = "Check the address in the task's data."
+            if header and status in (401, 403):
+                advice = "Check LABEL_STUDIO_API_KEY, and that its account may see the project."
+            elif header and status == 404 and _LOCAL_FILES in address:
+                advice = (
+                    "Serving local files is off in Label Studio, or the file is in no storage of "
+                    "it; or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
+                )
+            raise FetchError(f"{_shown(address)} answered {status}. {advice}")
+        return response
+
+    def _content(self, response: requests.Response, address: str, deadline: float) -> bytes:
+        if "text/html" in response.headers.get("Content-Type", ""):
+            raise FetchError(
+                f"{_shown(address)} answered with a web page (a login?), not with an image."
+            )
+        try:
+            announced = int(response.headers.get("Content-Length", "0"))
+        except ValueError:
+            announced = 0
+        if announced > self._max_bytes:
+            raise FetchError(self._too_large(_shown(address)))
+        data = bytearray()
+        try:
+            for chunk in response.iter_content(_CHUNK):
+                data += chunk
+                if len(data) > self._max_bytes:
+                    raise FetchError(self._too_large(_shown(address)))
+                if time.monotonic() > deadline:
+                    raise FetchError(self._too_slow(address))
+        except (requests.RequestException, OSError) as error:
+            raise FetchError(_failed(address, error)) from None
+        if not data:
+            raise FetchError(f"{_shown(address)} is empty (0 bytes).")
+        return bytes(data)
+
+    def _session(self, permission: Permission) -> requests.Session:
+        made: requests.Session | None = getattr(self._local, permission, None)
+        if made is None:
+            made = session(permission)
+            setattr(self._local, permission, made)
+        return made
+
+    def _too_large(self, what: str) -> str:
+        return (
+            f"{what} is larger than {self._max_bytes} bytes. Make it smaller, or raise "
+            "GALAXYLOOP_IMAGE_MAX_BYTES."
+        )
+
+    def _too_slow(self, address: str) -> str:
+        return (
+            f"{_shown(address)} did not arrive within {self._timeout:g} s. Check its server, or "
+            "raise GALAXYLOOP_IMAGE_TIMEOUT."
+        )
+
+
+def _split(address: str) -> SplitResult:
+    """Split an address; refuse what programs read in different ways."""
+    if re.search(r"[\x00-\x20\x7f\\]", address):
+        raise FetchError(f"{_shown(address)} holds a backslash or control character.")
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise FetchError(f"{_shown(address)} is no valid address: {error}.") from None
+    if parts.username is not None or parts.password is not None:
+        raise FetchError("An image address may not hold a user name or password.")
+    if ".." in unquote(unquote(parts.path)).split("/"):
+        raise FetchError(f"{_shown(address)} holds '..'; write the address without it.")
+    return parts
+
+
+def _foreign_scheme(scheme: str) -> str:
+    advice = "Use http(s)://, a data: URI, or let Label Studio keep the file."
+    if scheme in ("s3", "gs", "azure-blob"):
+        advice = "Import the tasks through Label Studio's cloud storage with pre-signed URLs."
+    return f"Images may not be read from {scheme}: addresses. {advice}"
+
+
+def _failed(address: str, error: Exception) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, PrivateAddress):
+            return f"{_shown(address)} is refused: {cause}. Name the host itself to allow it."
+        reason = getattr(cause, "reason", None)
+        inner = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
+        cause = reason if isinstance(reason, BaseException) else inner or cause.__context__
+    return f"{_shown(address)} cannot be read ({type(error).__name__}). Check the address."
+
+
+def _shown(address: str) -> str:
+    """An address as it may stand in a message: no query (signatures), no user, not too long."""
+    bare = re.sub(r"//[^/@]*@", "//", address.split("?")[0].split("#")[0])
+    return repr(bare if len(bare) <= 120 else bare[:117] + "...")
