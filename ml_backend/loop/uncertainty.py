@@ -1,0 +1,184 @@
+"""Uncertainty by modAL: its learners, committees and measures around our heads."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+from modAL.batch import uncertainty_batch_sampling
+from modAL.disagreement import consensus_entropy_sampling, vote_entropy_sampling
+from modAL.models import ActiveLearner, Committee
+from modAL.uncertainty import entropy_sampling, margin_sampling, uncertainty_sampling
+from numpy.typing import NDArray
+
+from models.heads.base import Head
+from models.heads.classification import MultipleChoiceHead
+
+Singles = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+STRATEGIES = (
+    "least_confidence",
+    "margin",
+    "entropy",
+    "vote_entropy",
+    "consensus_entropy",
+    "ranked_batch",
+)
+COMMITTEES = ("vote_entropy", "consensus_entropy")
+
+_QUERIES = {
+    "least_confidence": uncertainty_sampling,
+    "margin": margin_sampling,
+    "entropy": entropy_sampling,
+    "vote_entropy": vote_entropy_sampling,
+    "consensus_entropy": consensus_entropy_sampling,
+    # The ranking proper is made of the best candidates only; these are found like this.
+    "ranked_batch": uncertainty_sampling,
+}
+# modAL counts committee votes row by row in Python; the rest is sorted out beforehand.
+_MOST_VOTED = 20_000
+
+
+class PoolEstimator:
+    """A fitted head in the form that modAL asks of an estimator.
+
+    The pool that modAL sees is a column of row numbers, so that it copies those and not the
+    embeddings when it answers a query.
+
+    Parameters
+    ----------
+    probabilities : float32 [n, k]
+        What the head says of the pool.
+    """
+
+    def __init__(self, probabilities: Singles) -> None:
+        self.probabilities = probabilities
+        self.classes_ = np.arange(probabilities.shape[1])
+
+    def fit(self, rows: Rows, labels: NDArray[Any], **options: Any) -> Self:
+        """Do nothing: heads are trained by rounds, on consensus and with weights."""
+        return self
+
+    def predict_proba(self, rows: Rows) -> Singles:
+        """Return the probabilities ``[m, k]`` of the rows ``[m, 1]``."""
+        return self.probabilities[rows[:, 0]]
+
+    def predict(self, rows: Rows) -> Rows:
+        """Return the most probable label ``[m]`` of the rows ``[m, 1]``."""
+        return np.asarray(self.predict_proba(rows).argmax(axis=1), dtype=np.int64)
+
+    def score(self, rows: Rows, labels: NDArray[Any]) -> float:
+        """Return the share of right answers."""
+        return float(np.mean(self.predict(rows) == labels))
+
+
+def head_uncertainty(
+    head: Head,
+    embeddings: NDArray[Any],
+    strategy: str,
+    committee: Sequence[Head] = (),
+) -> Singles:
+    """Score rows by a query strategy of modAL.
+
+    A multiple choice is taken as one yes/no question per label, and the mean over the labels
+    is the score of the row.
+
+    Parameters
+    ----------
+    head : Head
+    embeddings : [n, d]
+        A memory map is read in blocks.
+    strategy : str
+        One of `STRATEGIES`.
+    committee : sequence of Head
+        For the committee strategies; empty: the head is a committee of one, and plain
+        entropy is taken (one member never disagrees with itself).
+
+    Returns
+    -------
+    float32 [n]
+        In [0, 1]; larger is more doubtful.
+    """
+    if strategy not in STRATEGIES:
+        raise ValueError(f"Unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}.")
+    if strategy not in COMMITTEES or not committee:
+        plain = "entropy" if strategy in COMMITTEES else strategy
+        return _scores([_binary(head, head.predict(embeddings))], plain, len(embeddings))
+    if strategy == "vote_entropy" and len(embeddings) > _MOST_VOTED:
+        rough = head_uncertainty(head, embeddings, "entropy")
+        best = np.sort(np.argpartition(-rough, _MOST_VOTED)[:_MOST_VOTED])
+        # Whatever is not put to the vote stays below whatever is.
+        scores = rough * np.float32(1e-3)
+        scores[best] += head_uncertainty(head, embeddings[best], strategy, committee)
+        return np.minimum(scores, np.float32(1))
+    said = [_binary(member, member.predict(embeddings)) for member in committee]
+    return _scores(said, strategy, len(embeddings))
+
+
+def ranked_batch(
+    points: Singles, uncertainty: Singles, count: int, labelled: Singles | None = None
+) -> Rows:
+    """Order candidates by modAL's ranked batch, which weighs uncertainty against nearness.
+
+    Parameters
+    ----------
+    points : float32 [m, p]
+        The candidates (a few thousand: each pick costs a pass over them).
+    uncertainty : float32 [m]
+        In [0, 1].
+    count : int
+    labelled : float32 [l, p], optional
+        What has been labelled already.
+
+    Returns
+    -------
+    int64 [min(count, m)]
+
+    Notes
+    -----
+    Cardoso et al. (2017), "Ranked batch-mode active learning".
+    """
+
+    class _Given(PoolEstimator):
+        def predict_proba(self, rows: Any) -> Singles:
+            return np.stack([1 - uncertainty, np.zeros_like(uncertainty)], axis=1)
+
+    learner = ActiveLearner(_Given(np.zeros((0, 2), dtype=np.float32)), uncertainty_batch_sampling)
+    if labelled is not None and len(labelled):
+        learner.X_training = labelled
+    chosen, _ = learner.query(points, n_instances=min(count, len(points)))
+    return np.asarray(chosen, dtype=np.int64)
+
+
+def _binary(head: Head, probabilities: Singles) -> Singles:
+    """Turn ``[n, k]`` of a multiple choice into ``[n * k, 2]``; others pass as they are."""
+    if not isinstance(head, MultipleChoiceHead):
+        return probabilities
+    flat = probabilities.ravel()
+    return np.stack([1 - flat, flat], axis=1)
+
+
+def _scores(said: list[Singles], strategy: str, rows: int) -> Singles:
+    """Ask modAL, and bring its measure to [0, 1] with doubt upwards."""
+    n, k = said[0].shape
+    if n == 0 or k < 2:
+        return np.zeros(rows, dtype=np.float32)
+    learners = [ActiveLearner(PoolEstimator(p), _QUERIES[strategy]) for p in said]
+    asked = Committee(learners, _QUERIES[strategy]) if strategy in COMMITTEES else learners[0]
+    pool = np.arange(n, dtype=np.int64)[:, None]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        chosen, _, measure = asked.query(pool, n_instances=n, return_metrics=True)
+    scores = np.empty(n, dtype=np.float32)
+    scores[chosen] = measure
+    if strategy == "margin":
+        scores = 1 - scores
+    elif strategy in ("least_confidence", "ranked_batch"):
+        scores *= np.float32(k / (k - 1))
+    else:
+        most = min(k, len(said)) if strategy == "vote_entropy" else k
+        scores /= np.float32(np.log(max(most, 2)))
+    return np.asarray(np.clip(scores.reshape(rows, -1).mean(axis=1), 0, 1), dtype=np.float32)
