@@ -36,9 +36,14 @@ def label_studio(
     label_studio_files: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LabelStudioServer]:
-    """A running Label Studio: `url`, `account` (email, password, token), `headers()`."""
+    """A running Label Studio: `url`, `account` (email, password, token), `headers()`.
+
+    ``GALAXYLOOP_TEST_LABEL_STUDIO`` may name a folder that is kept between sessions: the first
+    start of Label Studio takes most of a minute, later ones a few seconds.
+    """
+    kept = os.environ.get("GALAXYLOOP_TEST_LABEL_STUDIO")
     server = LabelStudioServer(
-        tmp_path_factory.mktemp("label-studio"),
+        Path(kept) if kept else tmp_path_factory.mktemp("label-studio"),
         free_port(),
         files=label_studio_files,
         program=label_studio_program,
