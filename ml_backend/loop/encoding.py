@@ -200,7 +200,7 @@ def encode(
             return job, digest, to_tensor(read_image(data, limits), lvm.config.preprocessing), None
         except (FetchError, ImageError) as error:
             return job, None, None, str(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             # What no reader foresaw must not stop the other images.
             _log.exception("image_failed", task=job.task_id)
             return job, None, None, f"The image could not be read ({type(error).__name__})."

@@ -1,0 +1,306 @@
+"""Predictions: what the champion says of tasks, as Label Studio takes it.
+
+The score of a prediction is the task's place in the queue, not a confidence: ranked tasks have
+``place / (2 n)`` in [0, 0.5); tasks that are not ranked (new ones) come after them, the doubtful
+first, with ``1 - uncertainty / 2`` in [0.5, 1]; a task whose image cannot be used is last with 1.
+Confidences are the regions' own scores.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from sqlalchemy import select
+
+from ml_backend.errors import GalaxyLoopError
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.config import ChoicesControl, LabelConfig, parse_controls
+from ml_backend.labelstudio.images import ImageFetcher
+from ml_backend.labelstudio.regions import choices_result
+from ml_backend.loop.annotations import main_field
+from ml_backend.loop.encoding import (
+    Fetcher,
+    ImageJob,
+    encode,
+    image_limits,
+    load_lvm,
+    record,
+)
+from ml_backend.store.database import Store
+from ml_backend.store.embeddings import EmbeddingStore, Rows
+from ml_backend.store.tables import Project, Ranking, Task, Version
+from ml_backend.store.versions import load_heads, version_folder
+from models.heads.base import Head
+from models.lvm import LVM
+
+DEADLINE_SECONDS = 30.0
+"""Longest time that one call may spend on images that were never encoded."""
+
+LAST = 1.0
+_log = structlog.get_logger(__name__)
+
+
+def initial_version(project_id: int) -> str:
+    """Return the name that stands for "no version yet"."""
+    return f"galaxyloop-p{project_id}-v0"
+
+
+def learned_controls(config: LabelConfig) -> tuple[ChoicesControl, ...]:
+    """Return the controls that have a head: those on the image that we learn from."""
+    field = main_field(config)
+    return tuple(control for control in config.controls if control.image_field == field)
+
+
+def usable_heads(heads: Mapping[str, Head], config: LabelConfig) -> dict[str, Head]:
+    """Return the heads that answer the controls as they are configured now."""
+    return {
+        control.name: heads[control.name]
+        for control in learned_controls(config)
+        if control.name in heads and heads[control.name].labels == control.labels
+    }
+
+
+def results(
+    config: LabelConfig, heads: Mapping[str, Head], embeddings: npt.ArrayLike
+) -> list[list[dict[str, Any]]]:
+    """Return the Label Studio result of each embedding.
+
+    Parameters
+    ----------
+    config : LabelConfig
+    heads : mapping of control to Head
+        Controls without a head are left unanswered.
+    embeddings : [n, d]
+
+    Returns
+    -------
+    list of list of dict
+        n results, each with at most one region per control.
+    """
+    rows = np.asarray(embeddings, np.float32)
+    found: list[list[dict[str, Any]]] = [[] for _ in rows]
+    if not len(rows):
+        return found
+    for control in learned_controls(config):
+        head = heads.get(control.name)
+        if head is None:
+            continue
+        for result, probabilities in zip(found, head.predict(rows), strict=True):
+            result.extend(choices_result(control, probabilities))
+    return found
+
+
+def ranked_score(place: int, count: int) -> float:
+    """Return the score of place 0, 1... of `count` ranked tasks, in [0, 0.5)."""
+    return 0.5 * place / max(count, 1)
+
+
+def unranked_scores(heads: Mapping[str, Head], embeddings: npt.ArrayLike) -> list[float]:
+    """Return the scores [n] of tasks that are not ranked, in [0.5, 1]."""
+    rows = np.asarray(embeddings, np.float32)
+    if not heads or not len(rows):
+        return [0.5] * len(rows)
+    doubt = np.mean([head.uncertainty(rows) for head in heads.values()], axis=0)
+    scores = 1.0 - 0.5 * np.clip(np.nan_to_num(doubt, nan=0.0), 0.0, 1.0)
+    return [float(score) for score in scores]
+
+
+@dataclass(frozen=True)
+class _Champion:
+    version: str
+    config: LabelConfig
+    heads: dict[str, Head]
+    scores: dict[int, float]
+    lvm_identity: str
+
+
+class Predictor:
+    """Predicts for one project; safe to share between threads.
+
+    Parameters
+    ----------
+    store : Store
+    project_id : int
+    fetcher : ImageFetcher, optional
+        By default one that follows the settings, made when it is first needed.
+    lvm : callable, optional
+        Returns the LVM for images that were never encoded; by default that of the settings.
+    deadline : float
+        Seconds that one call may spend on such images.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        project_id: int,
+        fetcher: Fetcher | None = None,
+        lvm: Callable[[], LVM] | None = None,
+        deadline: float = DEADLINE_SECONDS,
+    ) -> None:
+        self._store, self._project_id, self._deadline = store, project_id, deadline
+        self._fetcher = fetcher
+        self._lvm = lvm or (lambda: load_lvm(store.settings))
+        self._lock = threading.Lock()
+        self._champion: _Champion | None = None
+        self._config: tuple[str, LabelConfig] | None = None
+
+    def warm_up(self) -> None:
+        """Load the champion's heads and embeddings ahead of the first request."""
+        champion = self._current(self._store.projects.get(self._project_id))
+        if champion is not None:
+            self._embeddings(champion)
+
+    def predict(self, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Predict for tasks as Label Studio sends them.
+
+        Parameters
+        ----------
+        tasks : sequence of mapping
+            With ``id`` and ``data``.
+
+        Returns
+        -------
+        list of dict
+            One ``{"model_version", "score", "result"}`` per task, in order; the score is finite
+            and in [0, 1]. The result is empty where the image cannot be used (the reason is kept
+            on the task), where the deadline passed, and where there is no version yet.
+        """
+        champion = self._current(self._store.projects.get(self._project_id))
+        if champion is None:
+            version = initial_version(self._project_id)
+            return [{"model_version": version, "score": LAST, "result": []} for _ in tasks]
+        rows, found = self._rows(champion, tasks)
+        known = np.flatnonzero(found)
+        answers = results(champion.config, champion.heads, rows[known])
+        scores = unranked_scores(champion.heads, rows[known])
+        predictions: list[dict[str, Any]] = [
+            {"model_version": champion.version, "score": LAST, "result": []} for _ in tasks
+        ]
+        for place, answer, score in zip(known, answers, scores, strict=True):
+            task_id = _task_id(tasks[place])
+            predictions[place]["result"] = answer
+            predictions[place]["score"] = champion.scores.get(task_id, score)
+        return predictions
+
+    def _current(self, project: Project | None) -> _Champion | None:
+        """Return the champion, loaded again when it or the configuration has changed."""
+        if project is None or not project.champion:
+            return None
+        with self._lock:
+            if self._config is None or self._config[0] != project.label_config:
+                self._config = project.label_config, parse_controls(project.label_config)
+                self._champion = None
+            if self._champion is None or self._champion.version != project.champion:
+                self._champion = self._load(project.champion, self._config[1])
+            return self._champion
+
+    def _load(self, name: str, config: LabelConfig) -> _Champion:
+        with self._store.reading() as session:
+            version = session.get(Version, name)
+            ranking = session.execute(
+                select(Ranking.task_id, Ranking.score).where(Ranking.version == name)
+            ).all()
+        heads = usable_heads(load_heads(version_folder(self._store.folder, name)), config)
+        identity = version.lvm_identity if version else ""
+        return _Champion(name, config, heads, {row[0]: row[1] for row in ranking}, identity)
+
+    def _embeddings(self, champion: _Champion) -> EmbeddingStore:
+        return self._store.embeddings(champion.lvm_identity)
+
+    def _rows(
+        self, champion: _Champion, tasks: Sequence[Mapping[str, Any]]
+    ) -> tuple[Rows, npt.NDArray[np.bool_]]:
+        ids = [_task_id(task) for task in tasks]
+        with self._store.reading() as session:
+            stored = {
+                row.id: row
+                for row in session.execute(
+                    select(Task.id, Task.image, Task.content_hash, Task.problem).where(
+                        Task.id.in_(set(ids))
+                    )
+                )
+            }
+        embeddings = self._embeddings(champion)
+        addresses = [_address(task, main_field(champion.config)) for task in tasks]
+        hashes: list[str | None] = []
+        for task_id, address in zip(ids, addresses, strict=True):
+            row = stored.get(task_id)
+            same = row is not None and (not address or row.image == address)
+            hashes.append(row.content_hash if row is not None and same else None)
+        rows = np.zeros((len(tasks), embeddings.dimension), np.float16)
+        found = np.zeros(len(tasks), np.bool_)
+        known = [place for place, digest in enumerate(hashes) if digest]
+        if known:
+            kept, there = embeddings.get([hashes[place] or "" for place in known])
+            rows[known], found[known] = kept, there
+        wanted = [
+            place
+            for place in np.flatnonzero(~found)
+            if addresses[place] and not _broken(stored.get(ids[place]), addresses[place])
+        ]
+        if wanted and champion.heads:
+            self._encode(champion, embeddings, wanted, ids, addresses, rows, found)
+        return rows, found
+
+    def _encode(
+        self,
+        champion: _Champion,
+        embeddings: EmbeddingStore,
+        wanted: Sequence[int],
+        ids: Sequence[int],
+        addresses: Sequence[str],
+        rows: Rows,
+        found: npt.NDArray[np.bool_],
+    ) -> None:
+        """Encode the wanted images now, as far as the deadline allows; the worker does the rest."""
+        end = time.monotonic() + self._deadline
+        try:
+            lvm = self._lvm()
+            if lvm.identity != champion.lvm_identity:
+                return  # the LVM was changed: the next round encodes anew and trains new heads
+            fetcher = self._fetcher or self._make_fetcher()
+            jobs = [ImageJob(ids[place], addresses[place]) for place in wanted]
+            done = 0
+            for batch in encode(jobs, fetcher, lvm, embeddings, image_limits(self._store.settings)):
+                record(self._store, embeddings, batch)
+                for item, place in zip(batch, wanted[done : done + len(batch)], strict=True):
+                    if item.content_hash:
+                        kept, there = embeddings.get([item.content_hash])
+                        rows[place], found[place] = kept[0], there[0]
+                done += len(batch)
+                if time.monotonic() > end:
+                    _log.warning("deadline", project=self._project_id, left=len(wanted) - done)
+                    return
+        except GalaxyLoopError as error:
+            _log.warning("encoding_failed", project=self._project_id, reason=str(error))
+
+    def _make_fetcher(self) -> Fetcher:
+        settings = self._store.settings
+        with self._lock:
+            if self._fetcher is None:
+                client = LabelStudioClient.from_settings(settings)
+                self._fetcher = ImageFetcher(settings, client)
+            return self._fetcher
+
+
+def _task_id(task: Mapping[str, Any]) -> int:
+    value = task.get("id")
+    return value if isinstance(value, int) else -1
+
+
+def _address(task: Mapping[str, Any], field: str) -> str:
+    data = task.get("data")
+    value = data.get(field) if isinstance(data, Mapping) else None
+    return value if isinstance(value, str) else ""
+
+
+def _broken(row: Any, address: str) -> bool:
+    """Tell whether this very image is known not to be usable; the worker tries it again."""
+    return row is not None and row.problem is not None and row.image == address
