@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,32 +61,72 @@ def sky_level(band: NDArray[np.floating], sample: int = 200_000) -> tuple[float,
     Returns
     -------
     (median, sigma)
-        ``sigma`` (from the median absolute deviation) is 0 for a constant band.
+        ``sigma`` (from the median absolute deviation) is 0 for a constant band. A value that
+        half of the pixels share (coverage that is missing) is not sky.
     """
     flat = band.reshape(-1)[:: max(1, band.size // sample)]
     values = flat[np.isfinite(flat)].astype(np.float64)
     if values.size == 0:
         return 0.0, 0.0
-    median, sigma = 0.0, 0.0
+    median, sigma = _median_sigma(values)
+    if sigma == 0.0:
+        others = values[values != median]
+        without = _median_sigma(others) if others.size >= 16 else (median, 0.0)
+        if without[1] == 0.0:
+            return median, 0.0
+        values, (median, sigma) = others, without
     for _ in range(5):
-        median = float(np.median(values))
-        sigma = 1.4826 * float(np.median(np.abs(values - median)))
-        if sigma == 0.0:
-            break
         kept = values[np.abs(values - median) < 3.0 * sigma]
         if kept.size == values.size or kept.size < 16:
             break
-        values = kept
+        clipped = _median_sigma(kept)
+        if clipped[1] == 0.0:
+            break
+        values, (median, sigma) = kept, clipped
     return median, sigma
 
 
+def _median_sigma(values: NDArray[np.float64]) -> tuple[float, float]:
+    median = float(np.median(values))
+    return median, 1.4826 * float(np.median(np.abs(values - median)))
+
+
+def noise_units(
+    bands: NDArray[np.floating], levels: Sequence[tuple[float, float]] | None = None
+) -> FloatArray:
+    """Subtract the sky of every band and divide by its noise.
+
+    Parameters
+    ----------
+    bands : float [bands, H, W]
+        Finite pixels.
+    levels : sequence of (sky, sigma), optional
+        One pair per band; by default `sky_level` of each.
+
+    Returns
+    -------
+    float32 [bands, H, W]
+        A band without noise is scaled so that its largest departure from the sky is 300.
+    """
+    scaled = np.empty(bands.shape, dtype=np.float32)
+    for index, band in enumerate(bands):
+        sky, sigma = sky_level(band) if levels is None else levels[index]
+        if sigma == 0.0:
+            sigma = float(np.abs(np.asarray(band, dtype=np.float64) - sky).max()) / 300.0 or 1.0
+        scaled[index] = (np.asarray(band, dtype=np.float64) - sky) / sigma
+    return scaled
+
+
 def asinh_stretch(
-    bands: NDArray[np.floating], softness: float = 3.0, bright: float = 300.0
+    bands: NDArray[np.floating],
+    softness: float = 3.0,
+    bright: float = 300.0,
+    levels: Sequence[tuple[float, float]] | None = None,
 ) -> FloatArray:
     """Stretch every band by itself to [0, 1]: linear in the noise, logarithmic above.
 
-    ``asinh((f - sky) / (softness sigma)) / asinh(bright / softness)`` with the sky and its noise
-    from `sky_level`, then an offset that puts the sky at 0.1, clipped to [0, 1].
+    ``0.1 + 0.9 asinh(s / softness) / asinh(bright / softness)``, clipped to [0, 1], with ``s`` the
+    height above the sky in sigma (`noise_units`).
 
     Parameters
     ----------
@@ -94,18 +136,13 @@ def asinh_stretch(
         Where the stretch turns from linear to logarithmic, in sigma of the sky.
     bright : float
         Height above the sky, in sigma, that becomes white.
+    levels : sequence of (sky, sigma), optional
+        One pair per band; by default `sky_level` of each.
 
     Returns
     -------
     float32 [bands, H, W]
     """
-    stretched = np.empty(bands.shape, dtype=np.float32)
-    for index, band in enumerate(bands):
-        sky, sigma = sky_level(band)
-        if sigma == 0.0:
-            spread = np.abs(np.asarray(band, dtype=np.float64) - sky)
-            sigma = float(spread.max()) / bright or 1.0
-        height = (np.asarray(band, dtype=np.float32) - np.float32(sky)) / np.float32(sigma)
-        curve = np.arcsinh(height / softness) / np.arcsinh(bright / softness)
-        stretched[index] = np.clip(0.1 + 0.9 * curve, 0.0, 1.0)
-    return stretched
+    height = noise_units(bands, levels)
+    curve = np.arcsinh(height / softness) / np.arcsinh(bright / softness)
+    return np.clip(0.1 + 0.9 * curve, 0.0, 1.0).astype(np.float32)
