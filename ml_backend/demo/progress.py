@@ -1,0 +1,143 @@
+"""What the loop has reached, read from its store, and waiting for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+
+from ml_backend.errors import DemoError
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Job, Project, Version
+from ml_backend.store.versions import load_heads, version_folder
+from models.heads.base import Head
+
+PATIENCE = 300.0
+LOOK_EVERY = 0.2
+_ENDED = ("published", "retired", "rejected")
+
+
+@dataclass(frozen=True)
+class Landed:
+    """The state after a round.
+
+    Parameters
+    ----------
+    votes : int
+        Votes that the round had.
+    version : str
+        Name of the version that is published.
+    seconds : float or None
+        What the round took.
+    note : str
+        Why a trained version was not published; else empty.
+    """
+
+    votes: int
+    version: str
+    seconds: float | None
+    note: str = ""
+
+
+class LoopProgress:
+    """Follows the rounds of one project.
+
+    Parameters
+    ----------
+    store : Store
+        The backend's store.
+    project : int
+        Label Studio's id.
+    alive : callable
+        Called while waiting; raises where waiting has become pointless.
+    patience : float
+        Seconds without any progress after which waiting ends with an error.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        project: int,
+        alive: Callable[[], None],
+        patience: float = PATIENCE,
+    ) -> None:
+        self._store = store
+        self._project = project
+        self._alive = alive
+        self._patience = patience
+
+    def landed(self, votes: int) -> Landed | None:
+        """Return the state once a round with `votes` or more has ended, else None."""
+        with self._store.reading() as session:
+            project = session.get(Project, self._project)
+            newest = session.scalar(
+                select(Version)
+                .where(
+                    Version.project_id == self._project,
+                    Version.state.in_(_ENDED),
+                    Version.votes >= votes,
+                )
+                .order_by(Version.number.desc())
+                .limit(1)
+            )
+            busy = session.scalar(
+                select(func.count())
+                .select_from(Job)
+                .where(Job.project_id == self._project, Job.state.in_(("queued", "running")))
+            )
+        if project is None or project.champion is None or newest is None:
+            return None
+        if newest.name != project.champion and busy:
+            return None  # a refused challenger: the champion is about to be ranked anew
+        note = "" if newest.state == "published" else newest.problem or newest.state
+        return Landed(newest.votes, project.champion, newest.seconds, note)
+
+    def wait(self, votes: int, shown: Callable[[float, str], None] | None = None) -> Landed:
+        """Wait for :meth:`landed`; `shown` gets the running job's progress [0, 1] and message.
+
+        Raises
+        ------
+        DemoError
+            Nothing has moved for `patience` seconds.
+        """
+        moved = time.monotonic()
+        last: object = None
+        while (state := self.landed(votes)) is None:
+            self._alive()
+            job = self._job()
+            sign = None if job is None else (job.id, job.state, job.progress, job.message)
+            if sign != last:
+                last, moved = sign, time.monotonic()
+            if job is not None and shown and job.state == "running":
+                shown(job.progress, job.message)
+            if time.monotonic() - moved > self._patience:
+                raise DemoError(
+                    f"The loop has not taken in {votes} votes and nothing has moved for "
+                    f"{self._patience:.0f} s. {self._last_word(job)}"
+                )
+            time.sleep(LOOK_EVERY)
+        return state
+
+    def head(self, version: str, control: str) -> Head | None:
+        """Return the head of a published version, None where it has none yet."""
+        folder = version_folder(self._store.folder, version)
+        return load_heads(folder).get(control)
+
+    def request_round(self) -> None:
+        """Ask for a round now, as "Start training" does."""
+        self._store.projects.request_training(self._project)
+
+    def _job(self) -> Job | None:
+        with self._store.reading() as session:
+            return session.scalar(
+                select(Job).where(Job.project_id == self._project).order_by(Job.id.desc()).limit(1)
+            )
+
+    @staticmethod
+    def _last_word(job: Job | None) -> str:
+        if job is None:
+            return "No job was queued: does the worker run, and do webhooks arrive?"
+        said = job.problem or job.message or "no message"
+        return f"The last job ({job.kind}) is {job.state}: {said}"
