@@ -29,7 +29,8 @@ def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = No
     """Read one image, or one cube of bands, from a FITS file that may be gzipped.
 
     Without `extension` it is the first extension called SCI or IMAGE, else the first that holds
-    an image and is not named as a weight, error or mask. A file whose extensions are images of
+    an image and is not named as a weight, error or mask; planes of one single value are passed
+    over if another follows. A file whose extensions are images of
     one shape, each named as a filter (g, r, z...), gives them all as bands.
 
     Scaled integers (BSCALE, BZERO), BLANK, byte orders and tile compression (.fz) are resolved.
@@ -112,7 +113,13 @@ def _read(
         return _stack(images, primary, data, limits)
     preferred = [hdu for hdu in images if hdu.name.upper() in _PREFERRED]
     plain = [hdu for hdu in images if hdu.name.upper() not in _COMPANIONS]
-    return _image((preferred or plain or images)[0], primary, data, limits)
+    candidates = preferred or plain or images
+    for hdu in candidates:
+        image = _image(hdu, primary, data, limits)
+        # GALFIT and others begin with an empty plane.
+        if image.pixels.min() < image.pixels.max():
+            return image
+    return _image(candidates[0], primary, data, limits)
 
 
 def _is_image(hdu: Any) -> bool:

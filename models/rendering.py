@@ -10,23 +10,28 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.galaxy_image import RGB, GalaxyImage
-from models.stretch import asinh_stretch, lupton_rgb, noise_units
+from models.stretch import asinh_stretch, lupton_rgb, noise_units, sky_level
 
 # Strength, softening and grey sky of the Legacy Surveys viewer, for bands in sigma of the sky.
 _LEVEL = 0.006
 _SOFTENING = 20.0
 _OFFSET = 0.016
 _ORDER = "uUBgGVrRiIzZyYJHK"
+# Factors that make an ordinary galaxy white when the bands share one zero point: those of the
+# Legacy Surveys viewer for g, r, z, and for u, i, y by the same colours.
+_WEIGHTS = {"u": 20.0, "g": 6.0, "r": 3.4, "i": 2.5, "z": 2.2, "y": 2.0}
 
 
 def to_rgb8(image: GalaxyImage) -> NDArray[np.uint8]:
     """Draw an image for the eye.
 
     8-bit pictures are returned as they are. Of flux images, a single band is drawn grey by
-    `asinh_stretch`; several bands, each sky subtracted and in sigma of its sky, in colour by
-    `lupton_rgb`: the bluest band is blue, the reddest red, the middle one green (of two, their
-    mean). Bands with unknown names are taken in the order of the file as blue to red. FITS images
-    are turned upside down, so that their first row is at the bottom as in every FITS viewer.
+    `asinh_stretch`, white at its 99.8th percentile but not below 50 sigma of the sky. Several bands
+    are drawn in colour by `lupton_rgb`: the bluest is blue, the reddest red, the middle one green
+    (of two, their mean). Three bands out of u, g, r, i, z, y are taken to share a zero point, so
+    that colours are comparable between images; others are each scaled by the noise of their
+    sky, unknown names in the order of the file as blue to red. FITS images are turned upside
+    down, so that their first row is at the bottom as in every FITS viewer.
 
     Parameters
     ----------
@@ -40,12 +45,28 @@ def to_rgb8(image: GalaxyImage) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1).astype(np.uint8))
     pixels = image.pixels[:, ::-1] if image.origin == "lower" else image.pixels
     if pixels.shape[0] == 1:
-        grey = (asinh_stretch(pixels)[0] * 255 + 0.5).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)
-    units = noise_units(pixels[_red_to_blue(image.bands)])
-    if units.shape[0] == 2:
-        units = np.stack([units[0], units.mean(axis=0), units[1]])
+        height = noise_units(pixels)
+        bright = max(50.0, float(np.percentile(height[0], 99.8)))
+        grey = asinh_stretch(height, bright=bright, levels=[(0.0, 1.0)])[0]
+        return np.repeat((grey * 255 + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
+    chosen = _red_to_blue(image.bands)
+    units = _colour_units(pixels[chosen], [image.bands[index] for index in chosen])
     return lupton_rgb(units, (_LEVEL,) * 3, _SOFTENING, _OFFSET)
+
+
+def _colour_units(bands: NDArray[np.float32], names: list[str]) -> NDArray[np.float32]:
+    """Red, green and blue above the sky, in sigma of the sky."""
+    if len(names) == 3 and all(name in _WEIGHTS for name in names):
+        weights = [_WEIGHTS[name] for name in names]
+        levels = [sky_level(band) for band in bands]
+        common = levels[1][1] * weights[1]
+        if common > 0:
+            pairs = zip(levels, weights, strict=True)
+            return noise_units(bands, [(sky, common / weight) for (sky, _), weight in pairs])
+    units = noise_units(bands)
+    if len(names) == 2:
+        units = np.stack([units[0], units.mean(axis=0), units[1]])
+    return units
 
 
 def encode_png(rgb: NDArray[np.uint8]) -> bytes:
