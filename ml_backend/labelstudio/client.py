@@ -87,6 +87,10 @@ class LabelStudioClient:
         self._call("GET", "/health", authenticate=False, timeout=timeout)
         return True
 
+    def clock_skew(self) -> float:
+        """Return by how many seconds Label Studio's clock is ahead of ours (to about 1 s)."""
+        return self._transport.clock_skew()
+
     def version(self) -> str:
         """Return Label Studio's version, e.g. "1.23.2"."""
         answer = self._object(self._call("GET", "/api/version"), "/api/version")
@@ -216,18 +220,18 @@ class LabelStudioClient:
         """Return the ids of all tasks of a project."""
         return {task["id"] for task in self.tasks(project, None, page_size, annotations=False)}
 
-    def tasks_by_score(self, project: int, limit: int) -> list[int]:
-        """Return the first task ids in the order of the current version's score, ascending.
+    def tasks_by_score(self, project: int, limit: int) -> list[Json]:
+        """Return the first tasks in the order of the current version's score, ascending.
 
-        Labelled tasks are among them; nothing is locked. Tasks with no prediction of the
-        project's ``model_version`` are left out.
+        Labelled tasks are among them (``is_labeled``); nothing is locked. Tasks with no
+        prediction of the project's ``model_version`` are left out; no annotations are listed.
         """
         scored = _filter("predictions_score", "greater_or_equal", "Number", 0)
         query = {
             "filters": {"conjunction": "and", "items": [scored]},
             "ordering": ["tasks:predictions_score"],
         }
-        return [task["id"] for task in self._task_page(project, query, limit, False)]
+        return self._task_page(project, query, limit, False)
 
     def task(self, task: int) -> Json:
         """Return one task with everything; a task with no prediction makes Label Studio ask its

@@ -177,7 +177,7 @@ def order_problem(
     first = sorted(expected.values())[:depth]
     served = client.tasks_by_score(project, len(first))
     # Scores are compared, not ids: the order of equal scores is free.
-    found = [expected.get(task) for task in served]
+    found = [expected.get(task["id"]) for task in served]
     if len(found) == len(first) and all(
         score is not None and math.isclose(score, want, abs_tol=1e-9)
         for score, want in zip(found, first, strict=True)
