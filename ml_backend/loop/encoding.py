@@ -7,6 +7,7 @@ costs its own task a sentence, and nobody else anything.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -72,6 +73,8 @@ class EncodeReport:
     encoded: int = 0
     reused: int = 0
     broken: int = 0
+    left: int = 0
+    """Not tried, because the time was up."""
 
 
 def load_lvm(settings: Settings) -> LVM:
@@ -126,6 +129,7 @@ def encode_missing(
     lvm: LVM,
     images: Sequence[ImageJob],
     progress: Callable[[int, int], None] = lambda done, total: None,
+    seconds: float | None = None,
 ) -> EncodeReport:
     """Encode images and keep their embeddings; write each task's content hash or problem.
 
@@ -138,6 +142,8 @@ def encode_missing(
         E.g. of :func:`missing_images`.
     progress : callable
         Called with (done, total) after every batch; may raise to stop. What is done is kept.
+    seconds : float, optional
+        Stop after the batch that passes this time.
 
     Raises
     ------
@@ -147,7 +153,7 @@ def encode_missing(
     report = EncodeReport()
     embeddings = store.embeddings(lvm.identity, lvm.dimension)
     limits = image_limits(store.settings)
-    done = 0
+    done, began = 0, time.monotonic()
     for batch in encode(images, fetcher, lvm, embeddings, limits):
         for item in batch:
             report.broken += item.problem is not None
@@ -156,6 +162,9 @@ def encode_missing(
         record(store, embeddings, batch)
         done += len(batch)
         progress(done, len(images))
+        if seconds is not None and time.monotonic() - began > seconds:
+            break
+    report.left = len(images) - done
     return report
 
 

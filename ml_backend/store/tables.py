@@ -164,6 +164,7 @@ class Version(Base):
     """Name of the version that the heads were trained under, where it is another one."""
     created_at: Mapped[datetime]
     published_at: Mapped[datetime | None]
+    retired_at: Mapped[datetime | None]
     votes: Mapped[int] = mapped_column(default=0)
     """Votes that were there (skips not counted)."""
     seconds: Mapped[float | None]

@@ -1,0 +1,151 @@
+"""Candidates: the heads that a version may publish, trained now or kept from before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.drafts import Basis
+from ml_backend.loop.gate import GateDecision, compare
+from ml_backend.loop.pool import Pool
+from ml_backend.loop.prediction import usable_heads
+from ml_backend.loop.training import Unseen, train, unseen_by
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Version
+from ml_backend.store.versions import (
+    load_arrays,
+    load_heads,
+    load_meta,
+    version_folder,
+    write_version,
+)
+from models.heads.base import Head
+
+_MEMBER = "\x1f"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Heads by control, the members of their committees, and what they say unseen."""
+
+    heads: dict[str, Head]
+    committees: dict[str, Sequence[Head]] = field(default_factory=dict)
+    unseen: dict[str, Unseen] = field(default_factory=dict)
+    quality: dict[str, Any] = field(default_factory=dict)
+
+    def usable(self, config: LabelConfig) -> dict[str, Head]:
+        """Return the heads that fit the configuration."""
+        return usable_heads(self.heads, config)
+
+
+def train_candidate(
+    store: Store,
+    config: LabelConfig,
+    pool: Pool,
+    basis: Basis,
+    champion: Version | None,
+    priors: Mapping[str, Head],
+    progress: Callable[[str, float], None],
+) -> tuple[Candidate | None, GateDecision]:
+    """Train heads on the pool's votes and compare them with the champion's.
+
+    Returns
+    -------
+    Candidate or None
+        None where no vote can be learned from (its images cannot be used).
+    GateDecision
+    """
+    voted = {name: votes for name, votes in pool.consensus.items() if len(votes)}
+    trained = train(
+        voted,
+        pool.task_ids,
+        pool.embeddings,
+        priors=priors,
+        seed=store.settings.seed,
+        progress=progress,
+    )
+    if not trained.controls:
+        return None, GateDecision(False, "No vote can be learned from.")
+    candidate = Candidate(
+        {**priors, **trained.heads},
+        dict(trained.committees),
+        trained.unseen,
+        {name: dict(figures) for name, figures in trained.quality.items()},
+    )
+    if champion is None:
+        return candidate, compare({}, candidate.unseen, pool.consensus)
+    if champion.lvm_identity != basis.lvm_identity:
+        return candidate, GateDecision(
+            True, f"Promoted: the LVM was changed, so {champion.name} cannot be compared."
+        )
+    before = _unseen_by_champion(kept_candidate(store, champion.name), pool)
+    return candidate, compare(before, candidate.unseen, pool.consensus, pool.audited)
+
+
+def _unseen_by_champion(champion: Candidate, pool: Pool) -> dict[str, Unseen]:
+    found = {}
+    for control, votes in pool.consensus.items():
+        head = champion.heads.get(control)
+        if head is None or not len(votes):
+            continue
+        rows, inside = pool.rows_of(votes.task_ids)
+        tasks = votes.task_ids[inside]
+        if len(tasks):
+            embeddings = pool.embeddings[rows[inside]]
+            found[control] = unseen_by(head, tasks, embeddings, champion.unseen.get(control))
+    return found
+
+
+def keep(store: Store, name: str, candidate: Candidate) -> None:
+    """Write a candidate as the files of a version.
+
+    Raises
+    ------
+    StoreError
+        The disk is full or fails; nothing is changed then.
+    """
+    heads = dict(candidate.heads)
+    for control, members in candidate.committees.items():
+        for number, member in enumerate(members):
+            heads[f"{control}{_MEMBER}{number}"] = member
+    arrays: dict[str, npt.NDArray[Any]] = {}
+    for number, unseen in enumerate(candidate.unseen.values()):
+        arrays[f"unseen.{number}.task_ids"] = np.asarray(unseen.task_ids, np.int64)
+        arrays[f"unseen.{number}.probabilities"] = np.asarray(unseen.probabilities, np.float32)
+    meta = {
+        "unseen": [[control, list(u.labels)] for control, u in candidate.unseen.items()],
+        "quality": candidate.quality,
+    }
+    write_version(version_folder(store.folder, name), heads, arrays, meta)
+
+
+def kept_candidate(store: Store, name: str) -> Candidate:
+    """Read the heads of a version back.
+
+    Raises
+    ------
+    StoreError
+        A file is missing or broken.
+    """
+    folder = version_folder(store.folder, name)
+    heads: dict[str, Head] = {}
+    committees: dict[str, list[Head]] = {}
+    for key, head in load_heads(folder).items():
+        control, _, member = key.partition(_MEMBER)
+        if member:
+            committees.setdefault(control, []).append(head)
+        else:
+            heads[control] = head
+    arrays, meta = load_arrays(folder), load_meta(folder)
+    unseen = {}
+    for number, (control, labels) in enumerate(meta.get("unseen", [])):
+        ids = arrays.get(f"unseen.{number}.task_ids")
+        told = arrays.get(f"unseen.{number}.probabilities")
+        if ids is not None and told is not None and told.shape == (len(ids), len(labels)):
+            unseen[control] = Unseen(tuple(labels), ids, told)
+    return Candidate(heads, dict(committees), unseen, dict(meta.get("quality", {})))

@@ -1,0 +1,115 @@
+"""Cleaning: old versions leave Label Studio in small slices, and the disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import delete, select, update
+
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.queue import remove_old_versions
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Project, Ranking, Version
+from ml_backend.store.versions import remove_drafts, remove_version, version_folder
+
+RETIRED_KEPT = 2
+"""Latest retired versions whose predictions stay in Label Studio: people may have them open."""
+
+KEPT_SECONDS = 120.0
+"""Seconds that a version stays in Label Studio after it was replaced..."""
+
+RETIRED_MOST = 6
+"""...unless more than so many are there: each makes every listing of predictions slower."""
+
+_log = structlog.get_logger(__name__)
+
+
+def removable(store: Store, project_id: int) -> list[str]:
+    """Return the versions whose predictions may leave Label Studio, oldest first."""
+    with store.reading() as session:
+        rows = list(
+            session.scalars(
+                select(Version)
+                .where(Version.project_id == project_id, Version.in_label_studio)
+                .where(Version.state.in_(("retired", "abandoned", "rejected")))
+                .order_by(Version.number.desc())
+            )
+        )
+    edge = datetime.now(UTC) - timedelta(seconds=KEPT_SECONDS)
+    names = []
+    for place, version in enumerate(rows):
+        young = (version.retired_at or version.created_at) > edge
+        if version.state != "retired" or place >= (RETIRED_MOST if young else RETIRED_KEPT):
+            names.append(version.name)
+    return names[::-1]
+
+
+def clean(
+    client: LabelStudioClient,
+    store: Store,
+    project_id: int,
+    may_continue: Callable[[], bool] = lambda: True,
+) -> int:
+    """Remove old versions' predictions from Label Studio, and old versions' files.
+
+    Parameters
+    ----------
+    client : LabelStudioClient
+    store : Store
+    project_id : int
+    may_continue : callable
+        Asked before each slice; False stops (the next cleaning goes on).
+
+    Returns
+    -------
+    int
+        Predictions deleted in Label Studio.
+    """
+    deleted = 0
+    for name in removable(store, project_id):
+        if not may_continue():
+            break
+        deleted += remove_old_versions(client, project_id, [name], may_continue)
+        if name in client.model_versions(project_id):
+            break
+        with store.session() as session:
+            session.execute(
+                update(Version).where(Version.name == name).values(in_label_studio=False)
+            )
+    prune(store, project_id)
+    return deleted
+
+
+def prune(store: Store, project_id: int) -> list[str]:
+    """Delete the files and rankings of all but the newest ``versions_kept`` versions.
+
+    The champion and a version that is being made are always kept. Returns the names.
+    """
+    with store.reading() as session:
+        project = session.get(Project, project_id)
+        versions = session.scalars(
+            select(Version)
+            .where(Version.project_id == project_id, Version.on_disk)
+            .order_by(Version.number.desc())
+        ).all()
+    champion = project.champion if project else None
+    gone = [
+        version.name
+        for version in versions[store.settings.versions_kept :]
+        if version.name != champion and version.state != "building"
+    ]
+    for name in gone:
+        remove_version(version_folder(store.folder, name))
+        with store.session() as session:
+            session.execute(delete(Ranking).where(Ranking.version == name))
+            session.execute(update(Version).where(Version.name == name).values(on_disk=False))
+    if gone:
+        _log.info("versions_pruned", project=project_id, versions=gone)
+    return gone
+
+
+def clean_disk(store: Store) -> int:
+    """Delete what killed workers left half-written; for a worker that starts a round."""
+    return remove_drafts(store.folder)

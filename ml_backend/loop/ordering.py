@@ -1,0 +1,123 @@
+"""Ordering: the pool's best tasks in the order in which people should see them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.acquisition import audit_order, cold_start, interleave, rank
+from ml_backend.loop.pool import Pool
+from ml_backend.loop.prediction import ranked_score, results
+from ml_backend.store.tables import Ranking
+from models.heads.base import Head
+
+
+@dataclass(frozen=True)
+class OrderOptions:
+    """How a project wants its queue."""
+
+    strategy: str
+    diversity: bool
+    audit_fraction: float
+    top_k: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Order:
+    """The queue of one version.
+
+    Attributes
+    ----------
+    predictions : list of dict
+        For Label Studio: ``task``, ``result`` and ``score``, ascending; the first is served first.
+    rows : list of Ranking
+        The same for our store.
+    """
+
+    predictions: list[dict[str, Any]]
+    rows: list[Ranking]
+
+
+def make_order(
+    version: str,
+    pool: Pool,
+    config: LabelConfig,
+    heads: Mapping[str, Head],
+    committees: Mapping[str, Sequence[Head]],
+    options: OrderOptions,
+    cold: bool = False,
+) -> Order:
+    """Rank the open tasks of a pool and predict for them.
+
+    Tasks that nobody has answered come first: the active arm by `options.strategy` (by coverage
+    where `cold`, or without heads), with the audit arm drawn from all of them and mixed in.
+    Answered tasks that Label Studio still serves (more votes are wanted) fill what is left of
+    the `top_k` places, by number.
+
+    Parameters
+    ----------
+    version : str
+    pool : Pool
+    config : LabelConfig
+    heads : mapping of control to Head
+        Heads that fit `config`.
+    committees : mapping of control to heads
+        For the committee strategies; may lack controls.
+    options : OrderOptions
+    cold : bool
+        Nothing has been learned from votes yet.
+    """
+    rng = np.random.default_rng([options.seed, pool.votes])
+    closed = np.flatnonzero(~pool.is_open)
+    voted = np.flatnonzero(pool.is_voted)
+    if cold or not heads:
+        ranking = cold_start(pool.embeddings, options.top_k, rng, labelled=voted, excluded=closed)
+    else:
+        ranking = rank(
+            pool.embeddings,
+            heads,
+            options.strategy,
+            options.top_k,
+            rng,
+            committees=committees,
+            labelled=voted,
+            excluded=closed,
+            diversity=options.diversity,
+        )
+    free = np.flatnonzero(pool.is_open & ~pool.is_voted)
+    at_random = free[audit_order(pool.task_ids[free], options.seed)]
+    order, drawn = interleave(ranking.order, at_random, options.audit_fraction)
+    again = np.flatnonzero(pool.is_open & pool.is_voted)[: max(options.top_k - len(order), 0)]
+    doubt = dict(zip(ranking.order.tolist(), ranking.uncertainty.tolist(), strict=True))
+
+    arms = ["audit" if audit else "cold" if cold or not heads else "active" for audit in drawn]
+    arms += ["active"] * len(again)
+    places = [*order.tolist(), *again.tolist()]
+    answers = results(config, heads, pool.embeddings[places])
+    predictions, rows = [], []
+    for place, (row, arm, answer) in enumerate(zip(places, arms, answers, strict=True)):
+        task_id, score = int(pool.task_ids[row]), ranked_score(place, len(places))
+        predictions.append({"task": task_id, "result": answer, "score": score})
+        rows.append(
+            Ranking(
+                version=version,
+                task_id=task_id,
+                place=place,
+                score=score,
+                uncertainty=doubt.get(row),
+                arm=arm,
+                answers={
+                    region["from_name"]: {
+                        "labels": region["value"]["choices"],
+                        "confidence": region["score"],
+                    }
+                    for region in answer
+                },
+            )
+        )
+    return Order(predictions, rows)

@@ -1,0 +1,132 @@
+"""The pool: a project's tasks with their embeddings and votes, as one round sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import select
+
+from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.consensus import CastVote, Consensus, consensus
+from ml_backend.loop.prediction import learned_controls
+from ml_backend.store.database import Store
+from ml_backend.store.embeddings import EmbeddingStore, Rows
+from ml_backend.store.tables import Task, Vote
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What a round works on.
+
+    Attributes
+    ----------
+    task_ids : int64 [n]
+        Tasks with an embedding, in rising order.
+    embeddings : float16 [n, d]
+    is_open : bool [n]
+        Label Studio still serves the task.
+    is_voted : bool [n]
+        The task has an answer that counts.
+    votes : int
+        Answers that count.
+    consensus : dict of str to Consensus
+        By control; empty ones where nobody has answered.
+    audited : frozenset of int
+        Tasks with votes that were served by the audit arm.
+    digest : str
+        Changes with the votes that count.
+    """
+
+    task_ids: Ids
+    embeddings: Rows
+    is_open: npt.NDArray[np.bool_]
+    is_voted: npt.NDArray[np.bool_]
+    votes: int
+    consensus: dict[str, Consensus]
+    audited: frozenset[int]
+    digest: str
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether anything can be learned from."""
+        return bool(self.is_voted.any())
+
+    @property
+    def free(self) -> Ids:
+        """Tasks that nobody has answered and that are still served."""
+        return self.task_ids[self.is_open & ~self.is_voted]
+
+    def rows_of(self, task_ids: Ids) -> tuple[Ids, npt.NDArray[np.bool_]]:
+        """Return the rows of tasks, and which of the tasks are in the pool."""
+        if not len(self.task_ids):
+            return np.zeros(len(task_ids), np.int64), np.zeros(len(task_ids), np.bool_)
+        at = np.searchsorted(self.task_ids, task_ids).clip(0, len(self.task_ids) - 1)
+        return at, np.asarray(self.task_ids[at] == task_ids)
+
+
+def load_pool(
+    store: Store, project_id: int, config: LabelConfig, embeddings: EmbeddingStore
+) -> Pool:
+    """Read a project's pool from the store.
+
+    Votes on controls or labels that the configuration no longer has are left out, and so are
+    skips.
+    """
+    with store.reading() as session:
+        tasks = session.execute(
+            select(Task.id, Task.content_hash, Task.is_labeled)
+            .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
+            .order_by(Task.id)
+        ).all()
+        given = session.execute(
+            select(
+                Vote.annotation_id,
+                Vote.control,
+                Vote.task_id,
+                Vote.annotator,
+                Vote.labels,
+                Vote.updated_at,
+                Vote.audit,
+            )
+            .where(Vote.project_id == project_id, ~Vote.skipped)
+            .order_by(Vote.annotation_id, Vote.control)
+        ).all()
+    rows, found = embeddings.get([task.content_hash for task in tasks])
+    ids = np.array([task.id for task in tasks], np.int64)[found]
+    open_ = np.array([not task.is_labeled for task in tasks], np.bool_)[found]
+
+    labels = {control.name: set(control.labels) for control in learned_controls(config)}
+    used = [
+        vote
+        for vote in given
+        if vote.control in labels and (not vote.labels or labels[vote.control] & set(vote.labels))
+    ]
+    cast = [
+        CastVote(
+            vote.task_id,
+            f"person {vote.annotator}" if vote.annotator else f"annotation {vote.annotation_id}",
+            vote.control,
+            tuple(vote.labels),
+            vote.updated_at.timestamp() if vote.updated_at else 0.0,
+        )
+        for vote in used
+    ]
+    agreed = consensus(cast, learned_controls(config))
+    voted = np.unique(np.concatenate([c.task_ids for c in agreed.values()] or [ids[:0]]))
+    told = [[*vote[:4], sorted(vote.labels)] for vote in used]
+    return Pool(
+        task_ids=ids,
+        embeddings=rows[found] if not found.all() else rows,
+        is_open=open_,
+        is_voted=np.isin(ids, voted),
+        votes=len(used),
+        consensus=agreed,
+        audited=frozenset(vote.task_id for vote in used if vote.audit),
+        digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+    )
