@@ -1,20 +1,12 @@
-"""The ``galaxyloop`` command. What is heavy is imported by the command that needs it."""
+"""The commands about projects: connect, doctor, jobs, versions, rollback."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from functools import wraps
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
 
 import click
 
-from ml_backend.errors import GalaxyLoopError, SettingsError
-from ml_backend.settings import Settings, load_settings
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from ml_backend.cli.command import Failure, main, settings_with, spoken
 
 _STRATEGIES = click.Choice(
     [
@@ -26,73 +18,6 @@ _STRATEGIES = click.Choice(
         "ranked_batch",
     ]
 )
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-class Failure(click.ClickException):
-    """An error that a person can act on: one message, no stack trace."""
-
-    def show(self, file: Any = None) -> None:
-        """Print the message to standard error."""
-        click.echo(f"galaxyloop: {self.message}", err=True)
-
-
-class UsageFailure(Failure):
-    """A setting or an argument that cannot be used."""
-
-    exit_code = 2
-
-
-def spoken(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn our errors into one clear message and an exit code: 2 for settings, 1 for the rest."""
-
-    @wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except SettingsError as error:
-            raise UsageFailure(str(error)) from None
-        except GalaxyLoopError as error:
-            raise Failure(str(error)) from None
-
-    return run
-
-
-def settings_with(**overrides: object) -> Settings:
-    """Return the settings of the environment with the options that were given on top."""
-    return load_settings(**{name: value for name, value in overrides.items() if value is not None})
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="galaxyloop", prog_name="galaxyloop")
-def main() -> None:
-    """Put people in the loop of a large vision model for galaxy images, in Label Studio.
-
-    Settings are read from the environment and an .env file; `galaxyloop settings` lists them.
-    """
-
-
-@main.command()
-@click.option("--host", help="Address to listen on (HOST).")
-@click.option("--port", type=click.IntRange(1, 65535), help="Port to listen on (PORT).")
-@spoken
-def serve(host: str | None, port: int | None) -> None:
-    """Answer Label Studio and people; never trains."""
-    settings = settings_with(host=host, port=port)
-    from ml_backend.server import run_server
-
-    run_server(settings)
-
-
-@main.command()
-@spoken
-def work() -> None:
-    """Encode, train, rank and publish: the other process beside `serve`."""
-    settings = settings_with()
-    from ml_backend.worker import run_worker
-
-    run_worker(settings)
 
 
 @main.command()
@@ -106,8 +31,7 @@ def connect(url: str | None, api_key: str | None, project: int, strategy: str | 
     settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)
     from ml_backend.connection import connect as connect_project
 
-    report = connect_project(settings, project, strategy=strategy)
-    click.echo(str(report) if report is not None else f"Project {project} is connected.")
+    click.echo(str(connect_project(settings, project, strategy=strategy)))
 
 
 @main.command()
@@ -225,49 +149,6 @@ def rollback(project: int, version: str) -> None:
     finally:
         store.close()
     click.echo(f"Job {job.id} brings {version} back; `galaxyloop jobs` shows how far it is.")
-
-
-@main.command("import-lvm")
-@click.argument("checkpoint", type=_FILE)
-@click.option(
-    "--out", type=_FOLDER, required=True, help="Folder to write; set GALAXYLOOP_LVM to it."
-)
-@spoken
-def import_lvm(checkpoint: Path, out: Path) -> None:
-    """Turn a CHECKPOINT of the published network into a folder that GALAXYLOOP_LVM can name."""
-    from models.checkpoints import import_checkpoint
-
-    try:
-        lvm = import_checkpoint(checkpoint)
-        lvm.save_pretrained(out)
-    except (ValueError, OSError) as error:
-        raise Failure(str(error)) from None
-    click.echo(f"{out}: {lvm.identity[:12]}, {lvm.dimension} features per image.")
-
-
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@spoken
-def pretrain(arguments: tuple[str, ...]) -> None:
-    """Pre-train an LVM on image folders (`galaxyloop pretrain --help` for its options)."""
-    from models.pretraining import main as pretraining
-
-    pretraining(list(arguments))
-
-
-@main.command("settings")
-@spoken
-def list_settings() -> None:
-    """List every setting: name, default, meaning."""
-    for field in Settings.model_fields.values():
-        default = field.default
-        if hasattr(default, "get_secret_value"):
-            default = default.get_secret_value()
-        shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-        click.echo(f"{field.alias}={'' if shown is None else shown}\n    {field.description}")
 
 
 def _table(head: list[str], rows: list[list[str]]) -> None:
