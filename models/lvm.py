@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -161,7 +162,9 @@ class LVM(nn.Module):
         state = {
             name: v.detach().cpu().to(kept).contiguous() for name, v in self.state_dict().items()
         }
-        save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+        # Replaced, not overwritten: someone may have the old weights mapped.
+        save_file(state, folder / (WEIGHTS_FILE + ".partial"), metadata={"format": "pt"})
+        os.replace(folder / (WEIGHTS_FILE + ".partial"), folder / WEIGHTS_FILE)
         text = json.dumps(self.config.as_dict(), indent=2, sort_keys=True)
         (folder / CONFIG_FILE).write_text(text + "\n", encoding="utf-8")
 
