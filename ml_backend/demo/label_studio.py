@@ -130,12 +130,17 @@ class LabelStudioServer:
         return not (self.folder / "label_studio.sqlite3").exists()
 
     def start(self, waiting: Callable[[], None] | None = None) -> None:
-        """Start and return when it answers; `waiting` is called about every 0.25 s.
+        """Start and return when it answers: :meth:`launch`, then :meth:`wait`."""
+        self.launch()
+        self.wait(waiting)
+
+    def launch(self) -> None:
+        """Start the process.
 
         Raises
         ------
         DemoError
-            The port is busy, the program ended, does not answer, or knows another account.
+            The port is busy or the program cannot be run.
         """
         # Label Studio itself would silently take the next port.
         if not port_is_free(self.port):
@@ -145,6 +150,15 @@ class LabelStudioServer:
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.child.start()
+
+    def wait(self, waiting: Callable[[], None] | None = None) -> None:
+        """Return when it answers; `waiting` is called about every 0.25 s.
+
+        Raises
+        ------
+        DemoError
+            The program ended, does not answer, or knows another account.
+        """
         deadline = time.monotonic() + FIRST_START_SECONDS
         while not self._answers():
             self.child.check()

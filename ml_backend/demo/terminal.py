@@ -12,7 +12,7 @@ class Terminal:
     """Lines and one progress bar at a time, on standard output and standard error."""
 
     def __init__(self) -> None:
-        self._bar: tqdm | None = None  # type: ignore[type-arg]
+        self._bar: tqdm | None = None
 
     def say(self, line: str = "") -> None:
         """Print a line above the bar."""
@@ -58,7 +58,11 @@ class Terminal:
         self.end()
         bar = tqdm(desc=what, leave=True, file=sys.stderr, bar_format="{desc} [{elapsed}]")
         self._bar = bar
-        return lambda: bar.refresh() and None
+
+        def tick() -> None:
+            bar.refresh()
+
+        return tick
 
     def end(self) -> None:
         """End the bar."""
