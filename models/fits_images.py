@@ -22,7 +22,7 @@ _COMPANIONS = (
     *("WHT", "WEIGHT", "IVAR", "INVVAR", "VAR", "VARIANCE", "ERR", "ERROR", "UNCERT", "SIGMA"),
     *("DQ", "MASK", "MSK", "FLAGS", "PSF", "MODEL", "SEGMAP", "CTX", "EXP"),
 )
-_SINGLE_BANDS = tuple("ugrizyUBVRIJHKNYZ")
+_FILTERS = frozenset("ugrizyUBVRIJHKYGZ")
 
 
 def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = None) -> GalaxyImage:
@@ -56,7 +56,7 @@ def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = No
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with fits.open(io.BytesIO(data), lazy_load_hdus=False, memmap=False) as file:
+            with fits.open(io.BytesIO(data), memmap=False) as file:
                 return _read(file, data, limits, extension)
         except ImageError:
             raise
@@ -88,8 +88,7 @@ def _unpack(data: bytes, most: int) -> bytes:
 def _read(
     file: fits.HDUList, data: bytes, limits: ImageLimits, extension: int | str | None
 ) -> GalaxyImage:
-    if len(file) > MAX_EXTENSIONS:
-        raise ImageError(f"The FITS file has {len(file)} extensions; at most {MAX_EXTENSIONS}.")
+    _load_headers(file)
     primary = file[0].header
     if extension is not None:
         try:
@@ -109,7 +108,7 @@ def _read(
             "The FITS file holds no image"
             + (f", only extensions of the kind {', '.join(held)}." if held else ".")
         )
-    if len(images) > 1 and all(hdu.name in _SINGLE_BANDS for hdu in images):
+    if len(images) > 1 and all(_name(hdu) in _FILTERS for hdu in images):
         return _stack(images, primary, data, limits)
     preferred = [hdu for hdu in images if hdu.name.upper() in _PREFERRED]
     plain = [hdu for hdu in images if hdu.name.upper() not in _COMPANIONS]
@@ -122,8 +121,22 @@ def _read(
     return _image(candidates[0], primary, data, limits)
 
 
+def _load_headers(file: fits.HDUList) -> None:
+    """Read the headers one by one, so that a file of nothing but headers is refused early."""
+    for index in range(MAX_EXTENSIONS + 1):
+        try:
+            file[index]
+        except IndexError:
+            return
+    raise ImageError(f"The FITS file has more than the {MAX_EXTENSIONS} extensions that are read.")
+
+
 def _is_image(hdu: Any) -> bool:
     return bool(hdu.is_image) and len(_shape(hdu)) >= 2
+
+
+def _name(hdu: Any) -> str:
+    return str(hdu.header.get("EXTNAME", "")).strip()
 
 
 def _shape(hdu: Any) -> tuple[int, ...]:
@@ -144,10 +157,14 @@ def _stack(images: list[Any], primary: Any, data: bytes, limits: ImageLimits) ->
     if any(part.pixels.shape[0] != 1 for part in parts):
         raise ImageError("The FITS extensions are bands by name but hold cubes themselves.")
     first = parts[0]
+    names = tuple(_name(hdu) for hdu in images)
+    if "G" in names or "Z" in names:
+        # Many writers put names in capitals; only the Sloan filters have a g and a z.
+        names = tuple(name.lower() for name in names)
     return GalaxyImage(
         np.concatenate([part.pixels for part in parts]),
         "flux",
-        tuple(hdu.name for hdu in images),
+        names,
         first.pixel_scale,
         first.wcs,
         first.unit,
