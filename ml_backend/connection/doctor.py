@@ -87,6 +87,9 @@ def _of_project(
         return
     checks = ProjectChecks(settings, client, held["project"], held["secret"], store)
     yield look(f"{name}: questions", checks.controls)
+    # Named, but nothing is wrong: people answer these as before.
+    for tag in checks.left_alone():
+        yield Finding(f"{name}: <{tag.tag} name={tag.name!r}> is left alone: {tag.reason}", True)
     yield look(f"{name}: backend", checks.backend)
     yield look(f"{name}: webhook", checks.webhook)
     yield look(f"{name}: order", checks.order)

@@ -11,8 +11,9 @@ import requests
 
 from ml_backend.connection.findings import Trouble
 from ml_backend.connection.wiring import ACTIONS, ADDRESS_SWITCHES, SECRET_HEADER, TITLE, answerable
-from ml_backend.errors import FetchError
+from ml_backend.errors import FetchError, LabelConfigError
 from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.config import UnsupportedTag, parse_controls
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.labelstudio.queue import UNCERTAINTY_SAMPLING
 from ml_backend.settings import Settings
@@ -56,16 +57,15 @@ class ProjectChecks:
         self._connect = "R" + self._run[1:]
 
     def controls(self) -> None:
-        """All its questions can be answered."""
-        config = answerable(self._project)
-        if config.unsupported:
-            named = "; ".join(
-                f"<{tag.tag} name={tag.name!r}>: {tag.reason}" for tag in config.unsupported
-            )
-            raise Trouble(
-                f"These are left alone: {named}.",
-                "Nothing need be done if that is meant; people answer them as before.",
-            )
+        """It asks something that can be answered."""
+        answerable(self._project)
+
+    def left_alone(self) -> tuple[UnsupportedTag, ...]:
+        """Return the questions that people answer without us."""
+        try:
+            return parse_controls(str(self._project.get("label_config", ""))).unsupported
+        except LabelConfigError:
+            return ()
 
     def backend(self) -> None:
         """Exactly one ML backend is attached, it is ours, and Label Studio reaches it."""
