@@ -19,7 +19,6 @@ from ml_backend.settings import Settings, load_settings
 START_SECONDS = 120.0
 # People are near: a single vote should not wait long. The environment may say otherwise.
 TUNING = {"GALAXYLOOP_SECONDS_PER_ROUND": "20", "GALAXYLOOP_POLL_SECONDS": "30"}
-_COMMAND = "from ml_backend.cli import main; main()"
 
 
 class Services:
@@ -120,7 +119,7 @@ class Services:
     def _child(self, name: str, command: str) -> Child:
         return Child(
             f"The {name}",
-            [sys.executable, "-c", _COMMAND, command],
+            [sys.executable, "-m", "ml_backend.cli", command],
             self.environment(),
             self.folder / f"{name}.log",
             self.folder,

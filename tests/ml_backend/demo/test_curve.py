@@ -13,6 +13,8 @@ from ml_backend.demo.pictures import Picture
 from ml_backend.errors import DemoError
 from ml_backend.settings import Settings
 from models.heads.classification import SingleChoiceHead
+from models.lvm import LVM, LVMConfig
+from models.preprocessing import Preprocessing
 
 
 def test_the_file_is_valid_json_after_every_point(tmp_path: Path) -> None:
@@ -68,7 +70,18 @@ def test_held_out_images_are_measured_as_the_worker_would_encode_them(tmp_path: 
         pictures.append(Picture(DemoImage(name, tmp_path / name, label), name))
     (tmp_path / "broken.png").write_bytes(b"no image")
     pictures.append(Picture(DemoImage("broken.png", tmp_path / "broken.png", "dark"), "broken.png"))
-    held = HeldOut(Settings(MODEL_DIR=tmp_path), ("bright", "dark"))
+    small = LVMConfig(
+        image_size=32,
+        window=2,
+        width=8,
+        depths=(1, 1),
+        heads=(2, 2),
+        decoder=False,
+        pooling=("mean0", "std0", "mean1"),
+        preprocessing=Preprocessing(kind="rgb8", size=32),
+    )
+    LVM(small).save_pretrained(tmp_path / "lvm")
+    held = HeldOut(Settings(GALAXYLOOP_LVM=tmp_path / "lvm"), ("bright", "dark"))
     problems = held.encode(pictures, tmp_path, tmp_path / "embeddings")
     assert len(problems) == 1
     assert "broken.png" in problems[0]
