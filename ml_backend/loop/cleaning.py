@@ -110,6 +110,6 @@ def prune(store: Store, project_id: int) -> list[str]:
     return gone
 
 
-def clean_disk(store: Store) -> int:
-    """Delete what killed workers left half-written; for a worker that starts a round."""
-    return remove_drafts(store.folder)
+def clean_disk(store: Store, project_id: int) -> int:
+    """Delete what killed rounds of a project left half-written; for the round that runs."""
+    return remove_drafts(store.folder, f"galaxyloop-p{project_id}-v")

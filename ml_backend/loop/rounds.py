@@ -114,7 +114,7 @@ def run_round(
     wishes = dict(payload or {})
     project = _project(context.store, project_id)
     began = time.monotonic()
-    clean_disk(context.store)
+    clean_disk(context.store, project_id)
     work = _Round(context, project, began)
     with work.timed("reconcile", 0.02, "Reading votes from Label Studio"):
         read = reconcile(context.client, context.store, project_id, bool(wishes.get("full")))

@@ -26,7 +26,17 @@ MAX_ATTEMPTS = 5
 
 def worker_name() -> str:
     """Return a name for this process that no other has: ``host:pid:random``."""
-    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    _made.add(name)
+    return name
+
+
+def made_here(name: str) -> bool:
+    """Tell whether this very process made that name."""
+    return name in _made
+
+
+_made: set[str] = set()
 
 
 class JobStore:

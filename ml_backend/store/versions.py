@@ -178,12 +178,12 @@ def remove_version(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def remove_drafts(model_dir: Path) -> int:
-    """Delete what killed writers left half-made; return how many.
+def remove_drafts(model_dir: Path, prefix: str) -> int:
+    """Delete what killed writers left half-made of versions whose name begins so; return how many.
 
-    Only for a worker that is alone, e.g. when it begins a round.
+    Only for whoever alone writes such versions (the round of a project).
     """
-    drafts = list((model_dir / "versions").glob(".draft-*"))
+    drafts = list((model_dir / "versions").glob(f".draft-{prefix}*"))
     for draft in drafts:
         shutil.rmtree(draft, ignore_errors=True)
     return len(drafts)
