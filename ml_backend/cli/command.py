@@ -45,8 +45,16 @@ def spoken(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def settings_with(**overrides: object) -> Settings:
-    """Return the settings of the environment with the options that were given on top."""
-    return load_settings(**{name: value for name, value in overrides.items() if value is not None})
+    """Return the settings of the environment with the options that were given on top.
+
+    Logs go to standard error from here on, so that standard output holds the answer alone.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    settings = load_settings(**given)
+    from ml_backend.logs import configure_logs
+
+    configure_logs(settings)
+    return settings
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,0 +1,299 @@
+"""The ``galaxyloop`` command: quick help, clear errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import structlog
+from click.testing import CliRunner, Result
+
+from ml_backend import connection
+from ml_backend.cli import main
+from ml_backend.settings import load_settings
+from ml_backend.store.database import open_store
+from ml_backend.store.tables import Version
+
+COMMANDS = (
+    "serve",
+    "work",
+    "connect",
+    "doctor",
+    "demo",
+    "jobs",
+    "versions",
+    "rollback",
+    "import-lvm",
+    "settings",
+)
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """The command sets up the logging of its process; other tests share this one."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to stand in, and a data folder in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
+    for name in ("LABEL_STUDIO_URL", "LABEL_STUDIO_API_KEY", "PORT", "HOST"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def run(*arguments: str) -> Result:
+    """Run the command in this process."""
+    return CliRunner().invoke(main, list(arguments))
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Run the command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "ml_backend.cli", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+    )
+
+
+@pytest.fixture
+def store(environment: Path) -> Any:
+    opened = open_store(load_settings())
+    opened.projects.save(3, "Rings", "<View/>", champion="galaxyloop-p3-v2")
+    with opened.session() as session:
+        for number, state in ((1, "rejected"), (2, "published")):
+            session.add(
+                Version(
+                    name=f"galaxyloop-p3-v{number}",
+                    project_id=3,
+                    number=number,
+                    kind="trained",
+                    state=state,
+                    created_at=datetime.now(UTC),
+                    votes=10 * number,
+                    gate={"reason": "Because of this."},
+                )
+            )
+    yield opened
+    opened.close()
+
+
+def test_help_needs_nothing_heavy() -> None:
+    code = (
+        "import sys; from ml_backend.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([n for n in ('torch', 'sklearn', 'sqlalchemy', 'flask') if n in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[3]
+    )
+    assert done.stdout.strip().endswith("[]")
+
+
+def test_help_answers_within_a_second() -> None:
+    seconds = []
+    for _ in range(3):
+        begun = time.perf_counter()
+        assert start("--help").wait(30) == 0
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds) < 1.0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) > 4
+
+
+def test_all_commands_are_the_ones_tested() -> None:
+    assert set(main.commands) == {*COMMANDS, "pretrain"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("nothing",),
+        ("connect",),
+        ("connect", "--project", "two"),
+        ("connect", "--project", "2", "--strategy", "best"),
+        ("serve", "--port", "0"),
+        ("serve", "--port", "99999"),
+        ("versions",),
+        ("rollback", "--project", "3"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(environment: Path, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "many"),
+        ("LABEL_STUDIO_URL", "label-studio:8080"),
+        ("GALAXYLOOP_STRATEGY", "best"),
+        ("GALAXYLOOP_DATABASE_URL", "nonsense"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(
+    environment: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    result = run("jobs")
+    assert result.exit_code == 2
+    assert name in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_data_folder_that_cannot_be_made_is_one_message(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (environment / "file").write_text("")
+    monkeypatch.setenv("MODEL_DIR", str(environment / "file" / "data"))
+    result = run("jobs")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("galaxyloop: ")
+    assert "MODEL_DIR" in result.stderr
+
+
+def test_settings_lists_every_setting_and_no_secret(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "very-secret-key")
+    output = run("settings").output
+    for field in type(load_settings()).model_fields.values():
+        assert f"{field.alias}=" in output
+    assert "very-secret-key" not in output
+
+
+def test_versions_are_listed_with_their_reasons(store: Any) -> None:
+    output = run("versions", "--project", "3").output
+    assert output.index("galaxyloop-p3-v2") < output.index("galaxyloop-p3-v1")
+    assert "Because of this." in output
+    listed = json.loads(run("versions", "--project", "3", "--json").output)
+    assert [version["votes"] for version in listed] == [20, 10]
+
+
+def test_versions_of_an_unknown_project_say_what_to_do(store: Any) -> None:
+    result = run("versions", "--project", "4")
+    assert result.exit_code == 1
+    assert "galaxyloop connect" in result.stderr
+
+
+def test_standard_output_holds_json_alone(environment: Path) -> None:
+    # The first call makes and migrates the database, which is logged.
+    done = start("jobs", "--json", MODEL_DIR=str(environment / "new"))
+    out, logged = done.communicate(timeout=60)
+    assert json.loads(out) == []
+    assert "database_migrated" in logged
+
+
+def test_jobs_are_listed(store: Any) -> None:
+    store.jobs.enqueue("round", 3)
+    assert "queued" in run("jobs").output
+    assert json.loads(run("jobs", "--json", "--project", "3").output)[0]["kind"] == "round"
+    assert json.loads(run("jobs", "--json", "--project", "4").output) == []
+
+
+def test_rollback_to_a_version_that_is_not_there_is_refused(store: Any) -> None:
+    result = run("rollback", "--project", "3", "galaxyloop-p3-v77")
+    assert result.exit_code == 1
+    assert "galaxyloop-p3-v77" in result.stderr
+
+
+def test_doctor_prints_remedies_and_fails(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [
+        connection.Finding("this is fine", True),
+        connection.Finding("this is not", False, "It is off.", "Turn it on."),
+    ]
+    asked = []
+
+    def look(settings: Any, store: Any, projects: Any) -> list[connection.Finding]:
+        asked.append(projects)
+        return found
+
+    monkeypatch.setattr(connection, "doctor", look)
+    result = run("doctor")
+    assert result.exit_code == 1
+    assert "-> Turn it on." in result.output
+    result = run("doctor", "--json", "--project", "3")
+    assert [finding["ok"] for finding in json.loads(result.output)] == [True, False]
+    assert asked == [None, [3]]
+    found.pop()
+    assert run("doctor").exit_code == 0
+
+
+def test_connect_without_label_studio_is_one_message(environment: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        result = run("connect", "--url", url, "--api-key", "very-secret-key", "--project", "1")
+    assert result.exit_code == 1
+    assert url in result.stderr
+    assert "very-secret-key" not in result.output
+
+
+def test_import_lvm_names_a_broken_checkpoint(environment: Path) -> None:
+    (environment / "broken.pth").write_bytes(b"not a checkpoint")
+    result = run("import-lvm", str(environment / "broken.pth"), "--out", str(environment / "out"))
+    assert result.exit_code == 1
+    assert result.stderr.startswith("galaxyloop: ")
+    assert not (environment / "out" / "config.json").exists()
+
+
+def test_serve_answers_ends_on_sigterm_and_names_a_busy_port(environment: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = start("serve", "--port", str(port), MODEL_DIR=str(environment / "data"))
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                answer = requests.get(f"http://127.0.0.1:{port}/health", timeout=5)
+                break
+            except requests.ConnectionError:
+                assert server.poll() is None, server.communicate()[1]
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        assert answer.json()["status"] == "UP"
+        second = start("serve", "--port", str(port), MODEL_DIR=str(environment / "other"))
+        _, said = second.communicate(timeout=60)
+        assert second.returncode == 2
+        assert f"Port {port}" in said
+        assert "Traceback" not in said
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"http://127.0.0.1:{port}/health", timeout=5)
+    finally:
+        server.kill()
+        server.communicate()
