@@ -25,13 +25,33 @@ _STRATEGIES = click.Choice(
 @click.option("--api-key", help="Access token (LABEL_STUDIO_API_KEY; safer than an argument).")
 @click.option("--project", type=int, required=True, help="Number in the project's address.")
 @click.option("--strategy", type=_STRATEGIES, help="Query strategy (GALAXYLOOP_STRATEGY).")
+@click.option("--votes-per-round", type=click.IntRange(1), help="New votes that start a round.")
+@click.option(
+    "--seconds-per-round",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds after which a single new vote starts a round.",
+)
+@click.option(
+    "--audit-fraction", type=click.FloatRange(0, 0.5), help="Share of tasks served at random."
+)
+@click.option("--top-k", type=click.IntRange(1), help="Tasks ranked per round.")
+@click.option(
+    "--diversity/--no-diversity", default=None, help="Whether the queue is spread (default: yes)."
+)
 @spoken
-def connect(url: str | None, api_key: str | None, project: int, strategy: str | None) -> None:
-    """Attach this backend to a project of a running Label Studio."""
+def connect(
+    url: str | None, api_key: str | None, project: int, strategy: str | None, **options: object
+) -> None:
+    """Attach this backend to a project of a running Label Studio; may be repeated.
+
+    `galaxyloop serve` must be running. What is given of the last six options holds for this
+    project alone, in place of the settings.
+    """
     settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)
     from ml_backend.connection import connect as connect_project
 
-    click.echo(str(connect_project(settings, project, strategy=strategy)))
+    chosen = {name: value for name, value in options.items() if value is not None}
+    click.echo(str(connect_project(settings, project, strategy=strategy, options=chosen)))
 
 
 @main.command()
