@@ -102,6 +102,8 @@ def _read_deep_tiff(data: bytes, limits: ImageLimits) -> GalaxyImage | None:
                 )
             _check_strips(series, limits)
             values = series.asarray(maxworkers=1)
+            if values.shape != shape:
+                raise ImageError("The TIFF is cut short: pixels are missing.")
     except ImageError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise anything on broken bytes

@@ -32,7 +32,7 @@ def flux(bands: str = "grz", size: int = 64, offset: float = 0.0) -> GalaxyImage
     planes = [
         blob * (1 + index) + rng.normal(offset, 1.0, blob.shape) for index in range(len(bands))
     ]
-    return flux_image(planes, tuple(bands))
+    return flux_image(np.stack(planes), tuple(bands))
 
 
 def rgb8(pixels: np.ndarray) -> GalaxyImage:
