@@ -69,19 +69,20 @@ class LinearHead(Head):
             weight, bias = prior._fitted()
             given = (weight.astype(np.float64), bias.astype(np.float64))
         found = cross_fit(x, t, w, exclusive=self.exclusive, pool=basis, prior=given, seed=seed)
-        self._set(found.weight, found.bias, *self._calibration(found.logits, t, w))
+        use = found.informed
+        calibration = self._calibration(found.logits[use], t[use], w[use])
+        self._set(found.weight, found.bias, *calibration)
         self.committee = tuple(
-            type(self)(self.labels)._set(
-                fold_weight, fold_bias, *self._calibration(found.logits, t, w)
-            )
+            type(self)(self.labels)._set(fold_weight, fold_bias, *calibration)
             for fold_weight, fold_bias in zip(found.fold_weights, found.fold_biases, strict=True)
         )
         self.out_of_fold = np.empty(t.shape, dtype=np.float32)
         for held in np.unique(found.fold):
             # The calibration of a fold must not have seen its votes either.
-            seen = found.fold != held
+            rows = found.fold == held
+            seen = ~rows & use
             slope, offsets = self._calibration(found.logits[seen], t[seen], w[seen])
-            self.out_of_fold[~seen] = self._link(slope * found.logits[~seen] + offsets)
+            self.out_of_fold[rows] = self._link(slope * found.logits[rows] + offsets)
         return self
 
     def logits(self, embeddings: ArrayLike) -> Floats:

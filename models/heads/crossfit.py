@@ -30,6 +30,8 @@ class CrossFit:
         The fold of each row.
     logits : float64 [n, k]
         Of each row, by the model of its fold.
+    informed : bool [n]
+        Whether that model saw any row at all; its logits mean nothing otherwise.
     """
 
     weight: Doubles
@@ -38,6 +40,7 @@ class CrossFit:
     fold_biases: Doubles
     fold: NDArray[np.int64]
     logits: Doubles
+    informed: NDArray[np.bool_]
 
 
 def cross_fit(
@@ -123,4 +126,5 @@ def cross_fit(
         np.array([bias for _, bias in models[1:]]),
         fold,
         np.tensordot(belief.ravel(), flat, axes=1),
+        np.bincount(fold, minlength=count)[fold] < n,
     )
