@@ -1,4 +1,4 @@
-"""What pre-training asks of the embeddings: contrast of real stamps, truth of simulated ones."""
+"""What pre-training asks of embeddings: contrast and measurements of stamps, simulated truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Objective(nn.Module):
-    """The two terms of the encoder's loss, with the small networks that only training needs.
+    """The three terms of the encoder's loss, with the small networks that only training needs.
 
     Parameters
     ----------
@@ -18,18 +18,23 @@ class Objective(nn.Module):
         Length of an embedding.
     kinds, parameters : int
         Number of simulated kinds, and of parameters per simulated galaxy.
+    measurements : int
+        Number of measurements per real stamp.
     """
 
-    def __init__(self, dimension: int, kinds: int, parameters: int) -> None:
+    def __init__(self, dimension: int, kinds: int, parameters: int, measurements: int) -> None:
         super().__init__()
         self.projector = nn.Sequential(
             nn.BatchNorm1d(dimension), nn.Linear(dimension, 512), nn.BatchNorm1d(512), nn.GELU(),
             nn.Linear(512, 128),
         )  # fmt: skip
+        # Linear, so that what is asked for lies open for linear heads.
         self.reader = nn.Sequential(
-            nn.BatchNorm1d(dimension), nn.Linear(dimension, 256), nn.GELU(),
-            nn.Linear(256, kinds + parameters),
-        )  # fmt: skip
+            nn.BatchNorm1d(dimension, affine=False), nn.Linear(dimension, kinds + parameters)
+        )
+        self.meter = nn.Sequential(
+            nn.BatchNorm1d(dimension, affine=False), nn.Linear(dimension, measurements)
+        )
         self.kinds = kinds
 
     def contrast(self, pooled: Tensor, temperature: float) -> Tensor:
@@ -45,3 +50,7 @@ class Objective(nn.Module):
         read = self.reader(pooled)
         error = F.smooth_l1_loss(read[:, self.kinds :], parameters, beta=0.5)
         return F.cross_entropy(read[:, : self.kinds], kinds) + 2 * error
+
+    def measured(self, pooled: Tensor, measurements: Tensor) -> Tensor:
+        """Huber loss of the standardised measurements."""
+        return F.smooth_l1_loss(self.meter(pooled), measurements, beta=0.5)

@@ -1,9 +1,10 @@
 """Pre-training of an LVM without labels: what stays the same in the sky, and what we simulated.
 
-The encoder learns from two terms. *Contrast* (SimCLR, Chen et al. 2020, arXiv 2002.05709): two
-views of one real stamp shall be nearer to each other than to all other stamps. *Truth*: of
-simulated galaxies, kind and parameters shall be readable off the embedding. The decoder then learns
-to give images back (L1, as in arXiv 2405.10890), with the encoder held fixed.
+The encoder learns from three terms. *Contrast* (SimCLR, Chen et al. 2020, arXiv 2002.05709): two
+views of one real stamp shall be nearer to each other than to all other stamps. *Measured*: a
+real stamp's measurements (`models/morphometry.py`) and, *Truth*: a simulated galaxy's kind and
+parameters shall be readable off the embedding by a linear map. The decoder then learns to give
+images back (L1, as in arXiv 2405.10890), with the encoder held fixed.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -29,66 +30,12 @@ from models.augmentation import random_views
 from models.images import Preprocessing
 from models.lvm import LVM, LVMConfig, resized
 from models.objective import Objective
+from models.schedule import Schedule
 from models.simulation import KINDS
-from models.stamps import CANVAS_CROP, SimulatedStamps, collect_stamps, simulated_stamps
-
-Array = NDArray[np.uint8]
+from models.stamps import CANVAS_CROP, RealStamps, SimulatedStamps, real_stamps, simulated_stamps
 
 STATE_FILE = "training.safetensors"
 PROGRESS_FILE = "training.json"
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how to train.
-
-    Parameters
-    ----------
-    sizes : tuple of (int, int)
-        Image side in pixels and number of encoder steps, one after another; the last side must be
-        that of the LVM. Small images first cost a fraction.
-    decoder_steps : int
-        Steps of the decoder afterwards (0: none).
-    batch : int
-        Real stamps per step (each in two views), and as many simulated ones.
-    rate : float
-        Peak learning rate; 5 % of the steps warm up, a cosine leads to 1 % of it.
-    weight_decay, temperature, truth_weight : float
-        Of AdamW, of the contrast, and of the truth term.
-    simulated : int
-        Number of simulated galaxies.
-    seed : int
-        Of every random choice.
-    save_every : int
-        Steps between checkpoints.
-    bfloat16 : bool
-        Run the encoder in bfloat16 (faster where the processor has it; the weights stay float32).
-    """
-
-    sizes: tuple[tuple[int, int], ...] = ((64, 2000), (128, 500))
-    decoder_steps: int = 500
-    batch: int = 64
-    rate: float = 1e-3
-    weight_decay: float = 0.05
-    temperature: float = 0.2
-    truth_weight: float = 1.0
-    simulated: int = 5000
-    seed: int = 0
-    save_every: int = 200
-    bfloat16: bool = False
-
-    @property
-    def encoder_steps(self) -> int:
-        """Steps of all sizes together."""
-        return sum(steps for _, steps in self.sizes)
-
-    def size_at(self, step: int) -> int:
-        """Side of the images at an encoder step."""
-        for size, steps in self.sizes:
-            if step < steps:
-                return size
-            step -= steps
-        return self.sizes[-1][0]
 
 
 class Pretraining:
@@ -103,17 +50,22 @@ class Pretraining:
         The LVM to train.
     schedule : Schedule
         How.
-    stamps : uint8 array [n, h, h, 3]
-        Real stamps.
+    stamps : RealStamps
+        Real stamps, with their measurements.
     simulated : SimulatedStamps
         Simulated ones, with their truth.
     out : Path
         Folder of the checkpoints.
+    report : callable
+        Told the progress, one line at a time.
+    start : LVM, optional
+        Its weights are the first ones, instead of random ones.
     """
 
     def __init__(
-        self, config: LVMConfig, schedule: Schedule, stamps: Array, simulated: SimulatedStamps,
-        out: Path, report: Callable[[str], None] = print,
+        self, config: LVMConfig, schedule: Schedule, stamps: RealStamps,
+        simulated: SimulatedStamps, out: Path, report: Callable[[str], None] = print,
+        start: LVM | None = None,
     ) -> None:  # fmt: skip
         if schedule.sizes[-1][0] != config.image_size:
             raise ValueError(f"The last size must be {config.image_size}, that of the LVM.")
@@ -123,8 +75,11 @@ class Pretraining:
         self.crop = config.preprocessing.crop / CANVAS_CROP
         torch.manual_seed(schedule.seed)
         first = schedule.sizes[0][0]
-        self.model = resized(LVM(config), first)
-        self.objective = Objective(config.dimension, len(KINDS), simulated.parameters.shape[1])
+        self.model = resized(start or LVM(config), first)
+        self.objective = Objective(
+            config.dimension, len(KINDS), simulated.parameters.shape[1],
+            stamps.measurements.shape[1],
+        )  # fmt: skip
         self.step = 0
         self.curve: list[dict[str, float]] = []
         self.optimiser = self._new_optimiser()
@@ -220,22 +175,33 @@ class Pretraining:
         self.objective.train()
         generator, size = self._generator(), self.model.config.image_size
         torch.manual_seed(int(torch.randint(1 << 62, (), generator=generator)))  # of DropPath
-        real = self._draw(self.stamps, generator)
-        simulated = self._indices(len(self.simulated.canvases), generator)
-        canvases = torch.cat([real, real, _rows(self.simulated.canvases, simulated)])
+        rows = self._draw(generator)
+        others = torch.randint(
+            len(self.simulated.canvases), (max(2, self.schedule.batch // 2),), generator=generator
+        )
+        real = _rows(self.stamps.canvases, rows)
+        canvases = torch.cat([real, real, _rows(self.simulated.canvases, others)])
         views = random_views(canvases, size, self.crop, generator)
         with torch.autocast("cpu", torch.bfloat16, enabled=self.schedule.bfloat16):
             outputs = self.model.encoder(views)[1]
         pooled = self.model.pool(outputs)
-        split = 2 * len(real)
+        split = 2 * len(rows)
         contrast = self.objective.contrast(pooled[:split], self.schedule.temperature)
+        measurements = torch.from_numpy(self.stamps.measurements)[rows]
+        measured = self.objective.measured(pooled[:split], measurements.repeat(2, 1))
         truth = self.objective.truth(
             pooled[split:],
-            torch.from_numpy(self.simulated.kinds)[simulated],
-            torch.from_numpy(self.simulated.parameters)[simulated],
+            torch.from_numpy(self.simulated.kinds)[others],
+            torch.from_numpy(self.simulated.parameters)[others],
         )
-        self._descend(contrast + self.schedule.truth_weight * truth)
-        return {"contrast": contrast.item(), "truth": truth.item()}
+        self._descend(
+            self.schedule.contrast_weight * contrast
+            + self.schedule.measured_weight * measured
+            + self.schedule.truth_weight * truth
+        )
+        return {
+            "contrast": contrast.item(), "measured": measured.item(), "truth": truth.item()
+        }  # fmt: skip
 
     def _decoder_step(self) -> dict[str, float]:
         self.model.eval()
@@ -243,7 +209,7 @@ class Pretraining:
         self.model.decoder.train()
         generator = self._generator()
         torch.manual_seed(int(torch.randint(1 << 62, (), generator=generator)))
-        real = self._draw(self.stamps, generator)
+        real = _rows(self.stamps.canvases, self._draw(generator))
         views = random_views(real, self.model.config.image_size, self.crop, generator)
         with torch.no_grad():
             inputs, outputs = self.model.encoder(views)
@@ -262,13 +228,9 @@ class Pretraining:
         nn.utils.clip_grad_norm_(parameters, 3.0)
         self.optimiser.step()
 
-    def _indices(self, count: int, generator: Generator) -> Tensor:
-        return torch.randint(count, (self.schedule.batch,), generator=generator)
-
-    def _draw(self, stamps: Array, generator: Generator) -> Tensor:
-        return _rows(
-            stamps, torch.randperm(len(stamps), generator=generator)[: self.schedule.batch]
-        )
+    def _draw(self, generator: Generator) -> Tensor:
+        stamps = len(self.stamps.canvases)
+        return torch.randperm(stamps, generator=generator)[: self.schedule.batch]
 
     def save(self) -> None:
         """Write a checkpoint; a kill while writing leaves the one before."""
@@ -323,7 +285,7 @@ class Pretraining:
         self.report(f"resumed at step {self.step}")
 
 
-def _rows(array: Array, rows: Tensor) -> Tensor:
+def _rows(array: NDArray[np.uint8], rows: Tensor) -> Tensor:
     return torch.from_numpy(np.stack([array[row] for row in rows.tolist()]))
 
 
@@ -333,6 +295,7 @@ def run_pretraining(
     config: LVMConfig,
     schedule: Schedule | None = None,
     report: Callable[[str], None] = print,
+    start: LVM | None = None,
 ) -> LVM:
     """Pre-train an LVM on folders of images and on simulated galaxies.
 
@@ -349,6 +312,8 @@ def run_pretraining(
         How long and how.
     report : callable
         Told the progress, one line at a time.
+    start : LVM, optional
+        Its weights are the first ones, instead of random ones.
 
     Returns
     -------
@@ -362,11 +327,11 @@ def run_pretraining(
     """
     out = Path(out)
     schedule = schedule or Schedule()
-    stamps = collect_stamps(folders, out / "cache", report)
-    if len(stamps) < 2:
+    stamps = real_stamps(folders, out / "cache", report)
+    if len(stamps.canvases) < 2:
         raise ValueError("Pre-training compares stamps, so it needs at least two images.")
     simulated = simulated_stamps(schedule.simulated, schedule.seed, out / "cache", report)
-    model = Pretraining(config, schedule, stamps, simulated, out, report).run()
+    model = Pretraining(config, schedule, stamps, simulated, out, report, start).run()
     model.save_pretrained(out / "lvm")
     return model
 

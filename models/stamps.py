@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.images import ImageError, read_image, to_rgb8
+from models.morphometry import measure
 from models.simulation import KINDS, simulate
 
 CANVAS = 176
 # Share of a real stamp's shorter side that a canvas shows.
 CANVAS_CROP = 0.7
+# Left out at each side when a canvas is measured, pixels.
+MARGIN = 16
 SUFFIXES = frozenset(
     (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".fits", ".fit", ".fts", ".fz", ".gz")
 )
@@ -31,6 +34,21 @@ LINEAR = (
     "ring_strength", "dust", "separation", "flux_ratio",
 )  # fmt: skip
 PARAMETERS = (*LOGARITHMIC, *LINEAR, "blue_to_red")
+
+
+@dataclass(frozen=True)
+class RealStamps:
+    """Real canvases and what was measured on them.
+
+    Attributes
+    ----------
+    canvases : uint8 [n, CANVAS, CANVAS, 3]
+    measurements : float32 [n, FEATURES]
+        Of `models.morphometry`, standardised over the set, within 4 sigma.
+    """
+
+    canvases: NDArray[np.uint8]
+    measurements: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -77,10 +95,10 @@ def canvas(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(resized)
 
 
-def collect_stamps(
+def real_stamps(
     folders: Sequence[str | Path], cache: Path, report: Callable[[str], None]
-) -> NDArray[np.uint8]:
-    """Read all images below some folders into one memory map (again only if the list changed).
+) -> RealStamps:
+    """Read and measure all images below some folders (again only if the list changed).
 
     Parameters
     ----------
@@ -93,8 +111,8 @@ def collect_stamps(
 
     Returns
     -------
-    ndarray
-        uint8 `[n, CANVAS, CANVAS, 3]`.
+    RealStamps
+        The canvases are a memory map in `cache`.
 
     Raises
     ------
@@ -106,10 +124,23 @@ def collect_stamps(
     path = cache / f"stamps-{hashlib.sha256(listing.encode()).hexdigest()[:16]}.npy"
     if not path.exists():
         _write(path, len(files), _read_canvases(files, report))
-    stamps: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not len(stamps):
+    canvases: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    if not len(canvases):
         raise ValueError(f"No image can be read below {', '.join(map(str, folders))}.")
-    return stamps
+    measured = path.with_suffix(".measured.npy")
+    if not measured.exists():
+        report(f"measuring {len(canvases)} stamps")
+        rows = np.stack([measure(item[MARGIN:-MARGIN, MARGIN:-MARGIN]) for item in canvases])
+        with open(measured.with_suffix(".partial"), "wb") as file:
+            np.save(file, rows)
+        os.replace(measured.with_suffix(".partial"), measured)
+    return RealStamps(canvases, standardised(np.load(measured, allow_pickle=False)))
+
+
+def standardised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Bring columns to mean 0 and standard deviation 1, and outliers to 4."""
+    spread = np.maximum(rows.std(axis=0), 1e-6)
+    return np.clip((rows - rows.mean(axis=0)) / spread, -4, 4).astype(np.float32)
 
 
 def _read_canvases(files: list[Path], report: Callable[[str], None]) -> Iterator[NDArray[np.uint8]]:
@@ -159,9 +190,8 @@ def simulated_stamps(
     with np.load(truth, allow_pickle=False) as arrays:
         parameters = arrays["parameters"].astype(np.float32)
         found = arrays["kinds"].astype(np.int64)
-    spread = np.maximum(parameters.std(axis=0), 1e-6)
     canvases: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return SimulatedStamps(canvases, found, (parameters - parameters.mean(axis=0)) / spread)
+    return SimulatedStamps(canvases, found, standardised(parameters))
 
 
 def _simulate(
