@@ -127,7 +127,8 @@ class LabelStudioClient:
         """Change fields of a project.
 
         ``model_version`` is accepted only if predictions of that version (or a backend of that
-        title) exist; else 400.
+        title) exist; else 400. ``show_collab_predictions=False`` sets ``model_version`` to "": give
+        it again in a second call where the order shall stay.
         """
         answer = self._call("PATCH", f"/api/projects/{project}/", body=fields)
         return self._object(answer, "the project")
