@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,15 +95,21 @@ class Annotator:
         wrong = [label for label in self._question.classes if label != right]
         return wrong[int(rng.integers(len(wrong)))], lead_time
 
-    def annotate_next(self) -> int | None:
+    def annotate_next(self, asking: AbstractContextManager[Any] | None = None) -> int | None:
         """Take the next task, answer and submit it as the editor does.
+
+        Parameters
+        ----------
+        asking : context manager, optional
+            Held while the task is asked for.
 
         Returns
         -------
         int or None
             The task's id; None if Label Studio has no task for this person.
         """
-        task = self._client.next_task(self._project)
+        with asking or nullcontext():
+            task = self._client.next_task(self._project)
         if task is None:
             return None
         choice, lead_time = self.answer(task["id"])
@@ -138,7 +145,10 @@ class Annotator:
 
 
 class Crew:
-    """Several people who annotate at the same time.
+    """Several people who annotate at the same time, but ask for tasks in turns.
+
+    Label Studio picks a task and locks it in two steps; on SQLite two people who ask within
+    the same tenths of a second can get the same one. People seldom do; programs would often.
 
     Parameters
     ----------
@@ -153,6 +163,7 @@ class Crew:
         self._people = people
         self._reopen = reopen
         self._stop = threading.Event()
+        self._asking = threading.Lock()
 
     def annotate(self, votes: int, submitted: Callable[[], None] = lambda: None) -> int:
         """Submit exactly `votes` annotations, together; return how many.
@@ -182,9 +193,10 @@ class Crew:
             count = 0
             while not self._stop.is_set() and permits.take():
                 try:
-                    task = person.annotate_next()
+                    task = person.annotate_next(self._asking)
                 except BaseException:
                     permits.close()
+                    permits.give_back(used=True)
                     raise
                 permits.give_back(used=task is not None)
                 if task is None:
@@ -194,7 +206,13 @@ class Crew:
             return count
 
         with ThreadPoolExecutor(len(self._people)) as pool:
-            return sum(pool.map(work, self._people))
+            try:
+                return sum(pool.map(work, self._people))
+            except BaseException:
+                # Ctrl-C, or one of them failed: nobody begins another task.
+                self.stop()
+                permits.close()
+                raise
 
 
 class _Permits:
@@ -206,12 +224,13 @@ class _Permits:
     def __init__(self, count: int) -> None:
         self._left = count
         self._out = 0
+        self._closed = False
         self._changed = threading.Condition()
 
     def take(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._left > 0 or self._out == 0)
-            if self._left < 1:
+            self._changed.wait_for(lambda: self._left > 0 or self._out == 0 or self._closed)
+            if self._left < 1 or self._closed:
                 return False
             self._left -= 1
             self._out += 1
@@ -227,7 +246,7 @@ class _Permits:
     def close(self) -> None:
         with self._changed:
             self._left = 0
-            self._out -= 1
+            self._closed = True
             self._changed.notify_all()
 
 

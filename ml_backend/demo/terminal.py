@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+# Where nobody watches, a bar is a line in a log: few are enough.
+_MOST_OFTEN = 0.1 if sys.stderr.isatty() else 10.0
+
 
 class Terminal:
     """Lines and one progress bar at a time, on standard output and standard error."""
@@ -25,7 +28,14 @@ class Terminal:
     def bar(self, what: str, total: int, unit: str = "") -> Callable[[int], None]:
         """Begin a bar, ending the one before; the answer moves it on by so many."""
         self.end()
-        bar = tqdm(total=total, desc=what, unit=unit or "it", leave=True, file=sys.stderr)
+        bar = tqdm(
+            total=total,
+            desc=what,
+            unit=unit or "it",
+            leave=True,
+            mininterval=_MOST_OFTEN,
+            file=sys.stderr,
+        )
         self._bar = bar
 
         def step(count: int) -> None:
@@ -42,25 +52,32 @@ class Terminal:
             total=100,
             desc=what,
             leave=True,
+            mininterval=_MOST_OFTEN,
             file=sys.stderr,
             bar_format="{desc} {bar} {n:.0f} % [{elapsed}] {postfix}",
         )
         self._bar = bar
 
         def show(share: float, message: str) -> None:
-            bar.n = max(0.0, min(100.0, 100 * share))
-            bar.set_postfix_str(message)
+            bar.set_postfix_str(message, refresh=False)
+            bar.update(max(0.0, min(100.0, 100 * share)) - bar.n)
 
         return show
 
     def waiting(self, what: str) -> Callable[[], None]:
         """Begin a clock for a step of unknown length; call the answer now and then."""
         self.end()
-        bar = tqdm(desc=what, leave=True, file=sys.stderr, bar_format="{desc} [{elapsed}]")
+        bar = tqdm(
+            desc=what,
+            leave=True,
+            mininterval=_MOST_OFTEN,
+            file=sys.stderr,
+            bar_format="{desc} [{elapsed}]",
+        )
         self._bar = bar
 
         def tick() -> None:
-            bar.refresh()
+            bar.update(0)
 
         return tick
 
