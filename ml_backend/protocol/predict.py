@@ -94,8 +94,8 @@ def create_predict(
             if not raw:
                 return {"results": []}
             project_id = _project_of(body, raw)
-            version = current_version(store, project_id)
-            if store.projects.get(project_id) is None:
+            version, connected = current_version(store, project_id)
+            if not connected:
                 log.info("predict_for_unknown_project", project=project_id, tasks=len(raw))
                 empty = {"score": UNKNOWN_SCORE, "result": []}
                 return {"results": predictions_answer([empty] * len(raw), len(raw), version)}

@@ -5,21 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, request
+from sqlalchemy import select
 
 from ml_backend.protocol.payloads import SetupRequest, parse, project_number, read_json
 from ml_backend.store.database import Store
+from ml_backend.store.tables import Project
 
 
-def current_version(store: Store, project_id: int) -> str:
-    """Return the name of the project's champion, or a name that stands for "none yet".
+def current_version(store: Store, project_id: int) -> tuple[str, bool]:
+    """Return the name of the project's champion, and whether the project is connected.
 
-    The name of a project that has no champion, or that is not connected yet (Label Studio asks
-    while it attaches us), never changes, so that Label Studio does not ask for predictions again
-    and again.
+    A project without a champion, or one that is not connected yet (Label Studio asks while it
+    attaches us), has a name that stands for "none yet". It never changes, so that Label Studio
+    does not ask for predictions again and again.
     """
-    project = store.projects.get(project_id)
-    champion = project.champion if project is not None else None
-    return champion or f"galaxyloop-p{project_id}-v0"
+    # Columns instead of the object: this is read for every task that is served.
+    with store.reading() as session:
+        row = session.execute(select(Project.champion).where(Project.id == project_id)).first()
+    champion = row[0] if row is not None else None
+    return champion or f"galaxyloop-p{project_id}-v0", row is not None
 
 
 def create_setup(store: Store) -> Blueprint:
@@ -33,6 +37,7 @@ def create_setup(store: Store) -> Blueprint:
     @blueprint.post("/setup")
     def setup() -> dict[str, Any]:
         body = parse(SetupRequest, read_json(request))
-        return {"model_version": current_version(store, project_number(body.project))}
+        version, _ = current_version(store, project_number(body.project))
+        return {"model_version": version}
 
     return blueprint
