@@ -107,7 +107,7 @@ def _huey(settings: Settings) -> Huey:
             f"The job queue in {settings.model_dir} cannot be opened ({error}). "
             "Check the disk and the folder's permissions."
         ) from error
-    except Exception as error:  # noqa: BLE001  redis is optional, and so are its error classes
+    except Exception as error:  # redis is optional, and so are its error classes
         raise SettingsError(
             f"The job queue cannot be opened ({error}). Install galaxyloop[redis] and check "
             "GALAXYLOOP_QUEUE_URL, or leave it empty."

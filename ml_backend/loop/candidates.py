@@ -83,8 +83,17 @@ def train_candidate(
         return candidate, GateDecision(
             True, f"Promoted: the LVM was changed, so {champion.name} cannot be compared."
         )
-    before = _unseen_by_champion(kept_candidate(store, champion.name), pool)
-    return candidate, compare(before, candidate.unseen, pool.consensus, pool.audited)
+    kept = kept_candidate(store, champion.name)
+    before = _unseen_by_champion(kept, pool)
+    decision = compare(before, candidate.unseen, pool.consensus, pool.audited)
+    stale = sorted(set(kept.heads) - set(kept.usable(config)))
+    if stale and not decision.promote:
+        controls = ", ".join(repr(name) for name in stale)
+        reason = (
+            f"Promoted: the labels of {controls} have changed, so {champion.name} is out of use."
+        )
+        decision = GateDecision(True, f"{reason} ({decision.reason})", decision.figures)
+    return candidate, decision
 
 
 def _unseen_by_champion(champion: Candidate, pool: Pool) -> dict[str, Unseen]:

@@ -253,11 +253,8 @@ class _Round:
     def _rerank_if_needed(self) -> bool:
         """Publish the champion's heads anew, or a cold version, where the queue needs it."""
         champion = drafts.champion_of(self.store, self.project_id)
-        fits = champion is not None and (
-            champion.config_digest == self.basis.config_digest
-            and champion.lvm_identity == self.basis.lvm_identity
-        )
-        if champion is None or not fits:
+        candidate = self._usable(champion)
+        if champion is None or candidate is None:
             self._cold(None)
             return True
         if self.basis.fits(champion) and not self._queue_low(champion):
@@ -267,12 +264,19 @@ class _Round:
             self._cold(None)
             return True
         source = champion.source or champion.name
-        candidate = kept_candidate(self.store, champion.name)
         version = drafts.begin(
             self.store, self.project_id, "rerank", self.basis, self.pool.votes, source
         )
         self._order(version, candidate, keep_it=True)
         return True
+
+    def _usable(self, champion: Version | None) -> Candidate | None:
+        """Return the champion's heads if they may answer the project as it is now."""
+        if champion is None or champion.lvm_identity != self.basis.lvm_identity:
+            return None
+        candidate = kept_candidate(self.store, champion.name)
+        same = champion.config_digest == self.basis.config_digest
+        return candidate if same or candidate.usable(self.config) else None
 
     def _queue_low(self, champion: Version) -> bool:
         top_k = int(self.store.projects.option(self.project, "top_k"))

@@ -1,0 +1,356 @@
+"""Rounds against a Label Studio in a file: what is published when, and being killed anywhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+from stand_ins import SHAPE_CONFIG, Sky, StandIn, settings_of, sky, tiny_lvm, truth
+
+from ml_backend.errors import LabelStudioError, StoreError
+from ml_backend.loop import candidates
+from ml_backend.loop.gate import GateDecision
+from ml_backend.loop.rounds import RoundContext, run_round
+from ml_backend.store.database import Store, open_store
+from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
+from ml_backend.store.versions import load_heads, version_folder
+
+PROCESS = Path(__file__).with_name("round_process.py")
+KILLING_POINTS = [
+    "message Reading votes and embeddings",
+    "message Training",
+    "message Writing version",
+    "message Ranking",
+    "message Publishing",
+    "within import_predictions",
+    "after import_predictions",
+    "before update_project",
+    "after update_project",
+]
+
+
+class World:
+    """A project of galaxies, its Label Studio, and rounds on it."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        folder.mkdir(exist_ok=True)
+        self.folder, self.state = folder, folder / "label-studio.json"
+        self.label_studio = StandIn(self.state)
+        self.label_studio.add_project(1)
+        self.tasks = self.label_studio.add_tasks(1, sky(60))
+        self.images = dict(zip(self.tasks, sky(60), strict=True))
+        self.sky = Sky()
+        self.store: Store = open_store(settings_of(folder / "data", **settings))
+        self.store.projects.save(1, "Galaxies", SHAPE_CONFIG)
+
+    def round(self, **payload: Any) -> Any:
+        context = RoundContext(self.store, self.label_studio, self.sky, tiny_lvm)
+        return run_round(context, 1, payload)
+
+    def vote(self, count: int, start: int = 0) -> None:
+        for task in self.tasks[start : start + count]:
+            self.label_studio.annotate(task, truth(self.images[task]))
+
+    def versions(self) -> list[Version]:
+        with self.store.reading() as session:
+            return list(session.scalars(select(Version).order_by(Version.number)))
+
+    @property
+    def published(self) -> str:
+        return str(self.label_studio.project(1)["model_version"])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.store.close()
+
+
+def test_a_cold_round_publishes_an_order_without_votes(world: World) -> None:
+    report = world.round()
+    assert report.kind == "cold"
+    assert world.published == report.version == "galaxyloop-p1-v1"
+    served = world.label_studio.served(1)
+    assert len(served) == 20
+    assert len(set(served)) == 20
+    with world.store.reading() as session:
+        ranked = session.scalars(select(Ranking).order_by(Ranking.place)).all()
+    assert [row.task_id for row in ranked] == served
+    assert all(0 <= row.score < 0.5 for row in ranked)
+    assert Counter(row.arm for row in ranked) == {"cold": 18, "audit": 2}
+    assert all(p["result"] == [] for p in world.label_studio.predictions(1))
+
+
+def test_votes_make_a_trained_version_that_knows_the_galaxies(world: World) -> None:
+    world.round()
+    world.vote(24)
+    report = world.round()
+    assert report.kind == "trained"
+    assert world.published == report.version
+    version = world.versions()[-1]
+    assert version.votes == 24
+    assert version.state == "published"
+    assert version.quality["shape"]["accuracy"] > 0.9
+    assert version.seconds > 0
+    right = [
+        prediction["result"][0]["value"]["choices"] == [truth(world.images[prediction["task"]])]
+        for prediction in world.label_studio.predictions(1, report.version)
+    ]
+    assert np.mean(right) > 0.9
+    assert not set(world.label_studio.served(1)) & set(world.tasks[:24])
+
+
+def test_nothing_new_means_nothing_done(world: World) -> None:
+    world.round()
+    world.vote(6)
+    world.round()
+    before = world.label_studio.predictions(1)
+    report = world.round()
+    assert report.version is None
+    assert report.message == "Nothing is new."
+    assert world.label_studio.predictions(1) == before
+    assert len(world.versions()) == 2
+
+
+def test_force_trains_although_nothing_is_new(world: World) -> None:
+    world.vote(9)
+    first = world.round()
+    assert world.round(force=True).version != first.version
+    world.store.projects.request_training(1)
+    assert world.round().kind == "trained"
+    project = world.store.projects.get(1)
+    assert project is not None
+    assert project.training_requested_at is None
+    assert world.round().version is None
+
+
+def test_every_image_is_encoded_once_also_after_a_restart(world: World) -> None:
+    world.round()
+    assert sorted(world.sky.fetched) == sorted(sky(60))
+    world.store.close()
+    world.store = open_store(world.store.settings)
+    world.vote(6)
+    world.round()
+    assert len(world.sky.fetched) == 60
+    embeddings = world.store.embeddings(tiny_lvm().identity)
+    assert len(embeddings) == 60
+
+
+def test_a_rejected_challenger_keeps_its_reason_and_the_queue_is_ranked_anew(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.vote(9)
+    champion = world.round().version
+    world.vote(9, start=9)
+    refusal = GateDecision(False, "Not promoted, worse on all unseen votes.", {"all": {}})
+    monkeypatch.setattr(candidates, "compare", lambda *_: refusal)
+    report = world.round()
+    rejected, published = world.versions()[-2:]
+    assert rejected.state == "rejected"
+    assert rejected.problem == refusal.reason
+    assert rejected.gate["champion"] == champion
+    assert (published.kind, published.source) == ("rerank", champion)
+    assert world.published == published.name == report.version
+    assert rejected.name not in world.label_studio.model_versions(1)
+    assert not set(world.label_studio.served(1)) & set(world.tasks[:18])
+    heads = [load_heads(version_folder(world.store.folder, str(name)))["shape"]
+             for name in (champion, published.name)]  # fmt: skip
+    rows = np.ones((2, tiny_lvm().dimension), np.float32)
+    assert np.array_equal(heads[0].predict(rows), heads[1].predict(rows))
+    assert world.round().version is None
+
+
+def test_a_queue_that_runs_low_is_filled_with_the_same_heads(world: World) -> None:
+    world.vote(3)
+    first = world.round().version
+    for task in world.label_studio.served(1)[:10]:
+        world.label_studio.annotate(task, None)
+    assert world.round().version is None
+    world.label_studio.annotate(world.label_studio.served(1)[0], None)
+    report = world.round()
+    assert report.kind == "rerank"
+    assert world.versions()[-1].source == first
+    assert len(world.label_studio.served(1)) == 20
+
+
+def test_tasks_that_come_join_a_queue_with_room_at_once(world: World) -> None:
+    for task in world.tasks[5:]:
+        world.label_studio.remove_task(task)
+    world.vote(1)
+    world.round()
+    assert len(world.label_studio.served(1)) == 4
+    new = world.label_studio.add_tasks(1, sky(2, start=60))
+    assert world.round().kind == "rerank"
+    assert set(new) <= set(world.label_studio.served(1))
+
+
+def test_tasks_that_come_to_a_full_queue_wait_for_the_next_version(world: World) -> None:
+    world.vote(3)
+    world.round()
+    world.label_studio.add_tasks(1, sky(3, start=60))
+    assert world.round().version is None
+
+
+def test_a_broken_image_costs_only_itself(world: World) -> None:
+    addresses = ["junk://1", "file:///etc/passwd", "", None]
+    broken = world.label_studio.add_tasks(1, addresses)
+    world.round()
+    with world.store.reading() as session:
+        problems = dict(
+            session.execute(select(Task.id, Task.problem).where(Task.id.in_(broken))).all()
+        )
+        good = session.scalars(select(Task).where(Task.id.in_(world.tasks))).all()
+    assert all(problems.values())
+    assert "may not be read" in problems[broken[1]]
+    assert "'image'" in problems[broken[2]]
+    assert all(task.problem is None and task.content_hash for task in good)
+    assert not set(broken) & set(world.label_studio.served(1))
+
+
+def test_a_changed_configuration_rebuilds_heads_and_keeps_old_votes(world: World) -> None:
+    world.vote(12)
+    world.round()
+    renamed = SHAPE_CONFIG.replace('"Merger"', '"Irregular"')
+    world.label_studio.set_config(1, renamed)
+    report = world.round()
+    assert report.kind == "trained"
+    heads = load_heads(version_folder(world.store.folder, str(report.version)))
+    assert heads["shape"].labels == ("Smooth", "Spiral", "Irregular")
+    assert world.versions()[-1].votes == 8
+    with world.store.reading() as session:
+        labels = Counter(label for vote in session.scalars(select(Vote)) for label in vote.labels)
+    assert labels == {"Smooth": 4, "Spiral": 4, "Merger": 4}
+    world.label_studio.set_config(1, SHAPE_CONFIG)
+    world.round()
+    assert world.versions()[-1].votes == 12
+
+
+def test_rollback_brings_the_earlier_heads_back_until_new_votes(world: World) -> None:
+    world.vote(6)
+    old = world.round().version
+    world.vote(12, start=6)
+    newer = world.round().version
+    report = world.round(rollback=old)
+    assert report.kind == "rollback"
+    assert world.published == report.version
+    assert not set(world.label_studio.served(1)) & set(world.tasks[:18])
+    assert world.round().version is None, "the same votes do not bring the newer version back"
+    with pytest.raises(StoreError, match="no version 'nonsense'"):
+        world.round(rollback="nonsense")
+    with pytest.raises(StoreError, match="published version already"):
+        world.round(rollback=report.version)
+    states = {version.name: version.state for version in world.versions()}
+    assert states[newer] == "retired"
+
+
+def test_a_failing_label_studio_leaves_the_published_version(world: World) -> None:
+    world.vote(6)
+    before = world.round().version
+    world.vote(6, start=6)
+
+    def refuse(*_: object, **__: object) -> int:
+        raise LabelStudioError("Label Studio answered 500.", status=500, retryable=True)
+
+    importing = world.label_studio.import_predictions
+    world.label_studio.import_predictions = refuse  # type: ignore[method-assign]
+    with pytest.raises(LabelStudioError):
+        world.round()
+    assert world.published == before
+    begun = world.versions()[-1]
+    assert (begun.state, begun.stage) == ("building", "ranked")
+    world.label_studio.import_predictions = importing  # type: ignore[method-assign]
+    assert world.round().version == begun.name
+
+
+def test_hints_that_come_during_a_round_stay(world: World) -> None:
+    world.store.projects.save(1, hints=7)
+
+    def progress(_share: float, message: str) -> None:
+        if message == "Ranking":
+            project = world.store.projects.get(1)
+            assert project is not None
+            world.store.projects.save(1, hints=project.hints + 2)
+
+    context = RoundContext(world.store, world.label_studio, world.sky, tiny_lvm, progress=progress)
+    run_round(context, 1)
+    project = world.store.projects.get(1)
+    assert project is not None
+    assert project.hints == 2
+
+
+def test_a_project_that_is_not_connected_is_refused(world: World) -> None:
+    with pytest.raises(StoreError, match="galaxyloop connect"):
+        run_round(RoundContext(world.store, world.label_studio, world.sky, tiny_lvm), 99)
+
+
+@pytest.mark.parametrize("point", KILLING_POINTS)
+def test_a_killed_round_ends_in_the_same_state(tmp_path: Path, point: str) -> None:
+    outcomes = []
+    for killed in (False, True):
+        world = World(tmp_path / str(killed))
+        world.round()
+        world.vote(12)
+        world.store.close()
+        if killed:
+            assert run_process(world, point) == -signal.SIGKILL
+        assert run_process(world, "") == 0
+        world.store = open_store(world.store.settings)
+        name = world.published
+        rows = world.label_studio.predictions(1, name)
+        tasks = [row["task"] for row in rows]
+        assert len(tasks) == len(set(tasks)) == 20, "a prediction is doubled or missing"
+        versions = [v for v in world.versions() if v.state == "published"]
+        assert [v.name for v in versions] == [name]
+        with world.store.reading() as session:
+            project = session.get(Project, 1)
+            votes = session.scalars(select(Vote)).all()
+            ranked = session.scalars(
+                select(Ranking.task_id).where(Ranking.version == name).order_by(Ranking.place)
+            ).all()
+        assert project is not None
+        assert project.champion == name
+        assert len(votes) == 12
+        assert ranked == world.label_studio.served(1)
+        told = {row["task"]: (row["score"], str(row["result"])) for row in rows}
+        outcomes.append((name, versions[0].votes, versions[0].quality, told))
+        assert not list((world.store.folder / "versions").glob(".draft-*"))
+        world.store.close()
+    assert outcomes[0] == outcomes[1]
+
+
+def test_votes_that_come_after_a_kill_are_not_lost(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.round()
+    world.vote(6)
+    world.store.close()
+    assert run_process(world, "within import_predictions") == -signal.SIGKILL
+    world.vote(6, start=6)
+    assert run_process(world, "") == 0
+    world.store = open_store(world.store.settings)
+    left, done = world.versions()[-2:]
+    assert (left.state, left.in_label_studio) == ("abandoned", True)
+    assert (done.state, done.votes) == ("published", 12)
+    world.store.close()
+
+
+def run_process(world: World, point: str) -> int:
+    ended = subprocess.run(
+        [sys.executable, str(PROCESS), str(world.folder / "data"), str(world.state), point],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+    return ended.returncode
