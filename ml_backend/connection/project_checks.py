@@ -156,8 +156,8 @@ class ProjectChecks:
         """People see our suggestions."""
         if self._project.get("show_collab_predictions") is False:
             raise Trouble(
-                "Its show_collab_predictions is off, so people see no suggestions (switching it off "
-                "also made Label Studio forget the model version).",
+                "Its show_collab_predictions is off, so people see no suggestions (switching it "
+                "off also made Label Studio forget the model version).",
                 f"Leave it so for a blind control project; else {self._run}",
             )
 

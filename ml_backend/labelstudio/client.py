@@ -11,8 +11,9 @@ What was seen with Label Studio 1.23.2 and matters to callers:
 * Listed annotations lack the snapshot of the prediction that was on show; `shown_predictions` gets
   it from an export.
 * Deleted tasks are found only by listing all ids (`task_ids`).
-* Nothing here makes Label Studio call its ML backends but `next_task` (only where the project's
-  model version is a backend's title) and the calls about backends.
+* Label Studio calls its ML backends for `task` where the task has no prediction, for `next_task`
+  where the project's model version is a backend's title, and for the calls about backends; for
+  nothing else here.
 """
 
 from __future__ import annotations
@@ -23,119 +24,18 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ml_backend.errors import LabelStudioError
-from ml_backend.labelstudio.transport import Transport
-from ml_backend.settings import Settings
-
-Json = dict[str, Any]
+from ml_backend.labelstudio.administration import Administration
+from ml_backend.labelstudio.calls import Json
 
 _IMPORT_BATCH = 1000
 _EXPORT_BATCH = 200
 
 
-class LabelStudioClient:
+class LabelStudioClient(Administration):
     """Label Studio's API for one account; safe to share between threads.
 
     Every method raises `LabelStudioError` where Label Studio does not do what is asked.
-
-    Parameters
-    ----------
-    url : str
-        Address of Label Studio.
-    api_key : str
-        Legacy token or personal access token.
-    timeout : float
-        Seconds without an answer after which a call is given up.
-    transport : Transport, optional
-        Used instead of one made from the other parameters.
     """
-
-    def __init__(
-        self,
-        url: str = "",
-        api_key: str = "",
-        timeout: float = 60.0,
-        transport: Transport | None = None,
-    ) -> None:
-        self._transport = transport or Transport(url, api_key, timeout)
-        self._call = self._transport.call
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> LabelStudioClient:
-        """Make the client that the settings name."""
-        return cls(
-            settings.label_studio_url,
-            settings.label_studio_api_key.get_secret_value(),
-            settings.label_studio_timeout,
-        )
-
-    @property
-    def url(self) -> str:
-        """Address of Label Studio, with no trailing slash."""
-        return self._transport.url
-
-    @property
-    def token_kind(self) -> str:
-        """Kind of token in use: "none", "legacy", "personal" or "access"."""
-        return self._transport.token.kind
-
-    def authorization(self) -> str | None:
-        """Return the ``Authorization`` header (a secret) for files that Label Studio keeps."""
-        return self._transport.token.header()
-
-    def health(self, timeout: float = 5.0) -> bool:
-        """Whether Label Studio answers, asked with no token."""
-        self._call("GET", "/health", authenticate=False, timeout=timeout)
-        return True
-
-    def clock_skew(self) -> float:
-        """Return by how many seconds Label Studio's clock is ahead of ours (to about 1 s)."""
-        return self._transport.clock_skew()
-
-    def version(self) -> str:
-        """Return Label Studio's version, e.g. "1.23.2"."""
-        answer = self._object(self._call("GET", "/api/version"), "/api/version")
-        return str(answer.get("release", ""))
-
-    def current_user(self) -> Json:
-        """Return the account that the token belongs to (id, email, ...)."""
-        return self._object(self._call("GET", "/api/current-user/whoami"), "whoami")
-
-    def projects(self) -> list[Json]:
-        """Return all projects that the account sees."""
-        found: list[Json] = []
-        page = 1
-        while True:
-            answer = self._object(
-                self._call("GET", "/api/projects/", params={"page": page, "page_size": 100}),
-                "/api/projects/",
-            )
-            found += self._list(answer.get("results"), "/api/projects/")
-            if not answer.get("next"):
-                return found
-            page += 1
-
-    def project(self, project: int) -> Json:
-        """Return one project: label_config, model_version, sampling, counts and more."""
-        return self._object(self._call("GET", f"/api/projects/{project}/"), "the project")
-
-    def create_project(self, title: str, label_config: str, **fields: Any) -> Json:
-        """Create a project; the title needs 3 to 50 characters."""
-        body = {"title": title, "label_config": label_config, **fields}
-        return self._object(self._call("POST", "/api/projects/", body=body), "the project")
-
-    def update_project(self, project: int, **fields: Any) -> Json:
-        """Change fields of a project.
-
-        ``model_version`` is accepted only if predictions of that version (or a backend of that
-        title) exist; else 400. ``show_collab_predictions=False`` sets ``model_version`` to "": give
-        it again in a second call where the order shall stay.
-        """
-        answer = self._call("PATCH", f"/api/projects/{project}/", body=fields)
-        return self._object(answer, "the project")
-
-    def delete_project(self, project: int) -> None:
-        """Delete a project with everything in it."""
-        self._call("DELETE", f"/api/projects/{project}/")
 
     def import_tasks(self, project: int, tasks: Sequence[Json]) -> list[int]:
         """Create tasks and return their ids, in order.
@@ -377,73 +277,6 @@ class LabelStudioClient:
         """Delete an annotation; one that is already gone is no error."""
         self._delete(f"/api/annotations/{annotation}/")
 
-    def webhooks(self, project: int | None = None) -> list[Json]:
-        """Return the webhooks of the organisation, or those that one project's events reach."""
-        params = {} if project is None else {"project": project}
-        return self._list(self._call("GET", "/api/webhooks/", params=params), "the webhooks")
-
-    def create_webhook(self, url: str, **fields: Any) -> Json:
-        """Create a webhook; ``project``, ``headers``, ``actions``, ``send_for_all_actions``."""
-        return self._object(
-            self._call("POST", "/api/webhooks/", body={"url": url, **fields}), "the webhook"
-        )
-
-    def update_webhook(self, webhook: int, **fields: Any) -> Json:
-        """Change fields of a webhook."""
-        return self._object(
-            self._call("PATCH", f"/api/webhooks/{webhook}/", body=fields), "the webhook"
-        )
-
-    def delete_webhook(self, webhook: int) -> None:
-        """Delete a webhook; one that is already gone is no error."""
-        self._delete(f"/api/webhooks/{webhook}/")
-
-    def backends(self, project: int) -> list[Json]:
-        """Return the ML backends of a project; Label Studio calls each one's /health and /setup."""
-        answer = self._call("GET", "/api/ml/", params={"project": project})
-        return self._list(answer, "the ML backends")
-
-    def attach_backend(
-        self,
-        project: int,
-        url: str,
-        title: str,
-        user: str = "",
-        password: str = "",
-        backend: int | None = None,
-    ) -> Json:
-        """Attach an ML backend to a project, or change an attached one.
-
-        Parameters
-        ----------
-        project : int
-            Id of the project.
-        url : str
-            Address of the backend as Label Studio reaches it.
-        title : str
-            Shown to people; Label Studio may also write it into the project's ``model_version``.
-        user, password : str
-            HTTP basic auth; none if `user` is empty.
-        backend : int, optional
-            Id of the attached backend to change.
-        """
-        body: Json = {
-            "project": project,
-            "url": url,
-            "title": title,
-            "is_interactive": False,
-            "auth_method": "BASIC_AUTH" if user else "NONE",
-        }
-        if user:
-            body |= {"basic_auth_user": user, "basic_auth_pass": password}
-        if backend is None:
-            return self._object(self._call("POST", "/api/ml/", body=body), "the ML backend")
-        return self._object(self._call("PATCH", f"/api/ml/{backend}", body=body), "the ML backend")
-
-    def delete_backend(self, backend: int) -> None:
-        """Detach an ML backend; its webhook stays."""
-        self._delete(f"/api/ml/{backend}")
-
     def _task_page(
         self, project: int, query: Json, page_size: int, annotations: bool
     ) -> list[Json]:
@@ -460,31 +293,6 @@ class LabelStudioClient:
         if not all(isinstance(row, dict) and isinstance(row.get("id"), int) for row in rows):
             raise LabelStudioError("The task list of Label Studio holds something with no id.")
         return rows
-
-    def _delete(self, path: str) -> None:
-        try:
-            self._call("DELETE", path)
-        except LabelStudioError as error:
-            if error.status != 404:
-                raise
-
-    @staticmethod
-    def _object(answer: Any, what: str) -> Json:
-        if not isinstance(answer, dict):
-            raise LabelStudioError(
-                f"Label Studio's answer about {what} is not an object. Check that LABEL_STUDIO_URL "
-                "leads to Label Studio, and that its version is supported (1.23 is)."
-            )
-        return answer
-
-    @staticmethod
-    def _list(answer: Any, what: str) -> list[Any]:
-        if not isinstance(answer, list):
-            raise LabelStudioError(
-                f"Label Studio's answer about {what} is not a list. Check that LABEL_STUDIO_URL "
-                "leads to Label Studio, and that its version is supported (1.23 is)."
-            )
-        return answer
 
 
 def _filter(column: str, operator: str, kind: str, value: Any) -> Json:

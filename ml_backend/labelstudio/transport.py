@@ -50,8 +50,8 @@ class Transport:
         Seconds without a byte after which a call is given up.
     attempts : int
         Tries of a call that may be repeated without harm.
-    sleep, clock : callables
-        Passed in by tests.
+    sleep, clock, now : callables
+        Wait for seconds; monotonic seconds; seconds since 1970.
     """
 
     def __init__(
@@ -62,12 +62,14 @@ class Transport:
         attempts: int = 4,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.url = url.rstrip("/")
         self.token = Token(api_key, self._renew, clock)
         self._timeout = timeout
         self._attempts = max(1, attempts)
         self._sleep = sleep
+        self._now = now
         self._local = threading.local()
 
     def __repr__(self) -> str:
@@ -140,7 +142,7 @@ class Transport:
             said = parsedate_to_datetime(response.headers["Date"])
         except (requests.RequestException, KeyError, ValueError):
             return 0.0
-        return said.timestamp() - time.time()
+        return said.timestamp() - self._now()
 
     def _renew(self, api_key: str) -> str:
         try:

@@ -359,5 +359,5 @@ def test_uploaded_images_are_fetched_with_the_token(
     fetcher = ImageFetcher(bench.settings, bench.client)
     assert fetcher.fetch(address) == content
     assert fetcher.fetch(label_studio.url + address) == content
-    with pytest.raises(FetchError, match="answered (404|500)"):
+    with pytest.raises(FetchError, match=r"answered (404|500)"):
         fetcher.fetch(address + "x")
