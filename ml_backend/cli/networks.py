@@ -40,4 +40,4 @@ def pretrain(arguments: tuple[str, ...]) -> None:
     """Pre-train an LVM on image folders (`galaxyloop pretrain --help` for its options)."""
     from models.pretraining import main as pretraining
 
-    pretraining(list(arguments))
+    raise SystemExit(pretraining(list(arguments)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 560, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 34
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 30
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,16 @@ def learning_curve(points: Sequence[CurvePoint], measure: str) -> Markup:
                 _LEFT - 6, y(quality) + 4, quality
             )
         )
-    for votes in sorted({0, most // 2, most}):
+    for votes, said, anchor in (
+        (0, "0", "middle"),
+        (most // 2, str(most // 2), "middle"),
+        (most, f"{most} votes", "end"),
+    ):
         parts.append(
-            Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="middle">{}</text>').format(
-                x(votes), HEIGHT - _BOTTOM + 16, votes
+            Markup('<text class="tick" x="{:.1f}" y="{}" text-anchor="{}">{}</text>').format(
+                x(votes), HEIGHT - 8, anchor, said
             )
         )
-    parts.append(
-        Markup('<text class="tick" x="{}" y="{}" text-anchor="middle">votes</text>').format(
-            (_LEFT + WIDTH - _RIGHT) / 2, HEIGHT - 4
-        )
-    )
     promoted = [point for point in points if point.promoted]
     path = " ".join(f"{x(point.votes):.1f},{y(point.quality):.1f}" for point in promoted)
     parts.append(Markup('<polyline class="curve" points="{}"/>').format(path))

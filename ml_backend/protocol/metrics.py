@@ -17,6 +17,8 @@ from ml_backend.store.tables import Job, Task, Version, Vote
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
 
 class StoreCollector(Collector):
     """Reads the figures of the loop from the store whenever they are asked for."""
@@ -88,9 +90,10 @@ def register_metrics(app: Flask, store: Store) -> None:
 
     @app.after_request
     def _count(response: Response) -> Response:
-        # The rule, not the address: anyone could make up addresses, each a series of its own.
+        # Rules, not addresses: anyone could make up addresses (and methods), each a new series.
         path = request.url_rule.rule if request.url_rule else "other"
-        requests.labels(request.method, path, str(response.status_code)).inc()
+        method = request.method if request.method in _METHODS else "other"
+        requests.labels(method, path, str(response.status_code)).inc()
         if "started" in g:
             seconds.labels(path).observe(perf_counter() - g.started)
         return response

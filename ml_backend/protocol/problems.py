@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 from flask import Flask, Response, jsonify
+from sqlalchemy.exc import SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
 from ml_backend.errors import Busy, GalaxyLoopError, StoreError
@@ -67,6 +68,17 @@ _REMEDIES = {
 }
 
 
+def _store_failed(why: str) -> Response:
+    log.error("store_failed", problem=why)
+    return Problem(
+        503,
+        "The store cannot be used.",
+        why,
+        "See the log of the backend; `galaxyloop doctor` checks the store and the disk.",
+        {"Retry-After": "30"},
+    ).response()
+
+
 def register_problems(app: Flask) -> None:
     """Make `app` answer every error as a `Problem`; what was not foreseen is logged once."""
 
@@ -80,14 +92,12 @@ def register_problems(app: Flask) -> None:
 
     @app.errorhandler(StoreError)
     def _store(error: StoreError) -> Response:
-        log.error("store_failed", problem=str(error))
-        return Problem(
-            503,
-            "The store cannot be used.",
-            str(error),
-            "See the log of the backend; `galaxyloop doctor` checks the store and the disk.",
-            {"Retry-After": "30"},
-        ).response()
+        return _store_failed(str(error))
+
+    @app.errorhandler(SQLAlchemyError)
+    def _database(error: SQLAlchemyError) -> Response:
+        # The driver's own words: the whole message repeats the statement and its values.
+        return _store_failed(str(getattr(error, "orig", None) or type(error).__name__))
 
     @app.errorhandler(GalaxyLoopError)
     def _ours(error: GalaxyLoopError) -> Response:

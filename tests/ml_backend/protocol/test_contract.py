@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from ml_backend.app import create_app
+
 
 def test_health_is_up_for_label_studio_and_root_answers_it_too(backend: Any) -> None:
     for path in ("/health", "/"):
@@ -42,6 +44,25 @@ def test_setup_and_predict_name_the_same_version(backend: Any, payload: Any) -> 
     version = backend.client.post("/setup", json=payload("setup")).json["model_version"]
     results = backend.client.post("/predict", json=payload("predict")).json["results"]
     assert {result["model_version"] for result in results} == {version}
+
+
+def test_before_the_first_version_setup_and_the_real_predictor_agree(
+    make_backend: Any, payload: Any
+) -> None:
+    backend = make_backend()
+    backend.store.projects.save(2, "Galaxies", payload("setup")["schema"])
+    client = create_app(backend.settings, backend.store, check=list).test_client()
+    version = client.post("/setup", json=payload("setup")).json["model_version"]
+    results = client.post("/predict", json=payload("predict")).json["results"]
+    assert results == [{"model_version": version, "score": 1.0, "result": []}] * 3
+
+
+def test_made_up_methods_make_no_new_series(backend: Any) -> None:
+    for number in range(5):
+        backend.client.open("/health", method=f"ODD{number}")
+    text = backend.client.get("/metrics").text
+    assert "ODD" not in text
+    assert 'method="other"' in text
 
 
 def test_predict_answers_each_task_in_order(backend: Any, payload: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from ml_backend.errors import Busy, StoreError
 
@@ -265,6 +266,20 @@ def test_our_errors_say_when_to_come_back(
     assert "Retry-After" in answer.headers
     assert str(error) in answer.json["why"]
     _is_clear(answer)
+
+
+def test_a_database_that_fails_is_503_and_shows_no_statement(
+    backend: Any, payload: Any, secret_header: Any
+) -> None:
+    with backend.store.session() as session:
+        session.execute(text("ALTER TABLE projects RENAME TO gone"))
+    for path, body in (("/setup", "setup"), ("/webhook", "annotation_created")):
+        answer = backend.client.post(path, json=payload(body), headers=secret_header)
+        assert answer.status_code == 503
+        assert "SELECT" not in answer.text
+        assert "UPDATE" not in answer.text
+        _is_clear(answer)
+    assert backend.client.get("/health").status_code == 200
 
 
 def test_a_crash_tells_nothing_of_the_inside(backend: Any, payload: Any) -> None:
