@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 import time
@@ -114,11 +113,8 @@ class Pretraining:
         steps, step = self.schedule.encoder_steps, self.step
         if self._decoding:
             step, steps = step - steps, self.schedule.decoder_steps
-        warm = max(1, steps // 20)
-        if step < warm:
-            return self.schedule.rate * (step + 1) / warm
-        fraction = (step - warm) / max(1, steps - warm)
-        return self.schedule.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * fraction)))
+        warm, fall = max(1, steps // 20), max(1, steps // 5)
+        return self.schedule.rate * min((step + 1) / warm, (steps - step) / fall, 1.0)
 
     def run(self, until: int | None = None) -> LVM:
         """Train up to a step (or to the end) and return the LVM as it then is.

@@ -19,7 +19,8 @@ class Schedule:
     batch : int
         Real stamps per step (each in two views); half as many simulated ones are added.
     rate : float
-        Peak learning rate; 5 % of the steps warm up, a cosine leads to 1 % of it.
+        Peak learning rate: reached after 5 % of the steps, held, and left for 0 over the last fifth
+        (so that a longer training differs from a shorter one by its hold only).
     weight_decay, temperature : float
         Of AdamW, and of the contrast.
     contrast_weight, measured_weight, truth_weight : float
