@@ -8,6 +8,9 @@ from typing import Any
 import pytest
 
 from ml_backend.app import create_app
+from ml_backend.connection import wiring
+from ml_backend.protocol.security import SECRET_HEADER
+from ml_backend.protocol.webhook import HINTS, START_TRAINING
 
 
 def test_health_is_up_for_label_studio_and_root_answers_it_too(backend: Any) -> None:
@@ -232,3 +235,8 @@ def test_every_app_counts_for_itself(make_backend: Any) -> None:
     first, second = make_backend(), make_backend()
     first.client.get("/health")
     assert 'path="/health"' not in second.client.get("/metrics").text
+
+
+def test_connect_writes_what_the_webhook_expects() -> None:
+    assert wiring.SECRET_HEADER == SECRET_HEADER
+    assert set(wiring.ACTIONS) == HINTS - {START_TRAINING}
