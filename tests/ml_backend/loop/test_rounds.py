@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +22,6 @@ from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
 from ml_backend.store.versions import load_heads, version_folder
 
-PROCESS = Path(__file__).with_name("round_process.py")
 KILLING_POINTS = [
     "message Reading votes and embeddings",
     "message Training",
@@ -293,64 +290,82 @@ def test_a_project_that_is_not_connected_is_refused(world: World) -> None:
         run_round(RoundContext(world.store, world.label_studio, world.sky, tiny_lvm), 99)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What a round that nobody kills ends in."""
+    world = World(tmp_path_factory.mktemp("undisturbed"))
+    world.round()
+    world.vote(12)
+    world.round()
+    yield outcome(world)
+    world.store.close()
+
+
 @pytest.mark.parametrize("point", KILLING_POINTS)
-def test_a_killed_round_ends_in_the_same_state(tmp_path: Path, point: str) -> None:
-    outcomes = []
-    for killed in (False, True):
-        world = World(tmp_path / str(killed))
-        world.round()
-        world.vote(12)
-        world.store.close()
-        if killed:
-            assert run_process(world, point) == -signal.SIGKILL
-        assert run_process(world, "") == 0
-        world.store = open_store(world.store.settings)
-        name = world.published
-        rows = world.label_studio.predictions(1, name)
-        tasks = [row["task"] for row in rows]
-        assert len(tasks) == len(set(tasks)) == 20, "a prediction is doubled or missing"
-        versions = [v for v in world.versions() if v.state == "published"]
-        assert [v.name for v in versions] == [name]
-        with world.store.reading() as session:
-            project = session.get(Project, 1)
-            votes = session.scalars(select(Vote)).all()
-            ranked = session.scalars(
-                select(Ranking.task_id).where(Ranking.version == name).order_by(Ranking.place)
-            ).all()
-        assert project is not None
-        assert project.champion == name
-        assert len(votes) == 12
-        assert ranked == world.label_studio.served(1)
-        told = {row["task"]: (row["score"], str(row["result"])) for row in rows}
-        outcomes.append((name, versions[0].votes, versions[0].quality, told))
-        assert not list((world.store.folder / "versions").glob(".draft-*"))
-        world.store.close()
-    assert outcomes[0] == outcomes[1]
-
-
-def test_votes_that_come_after_a_kill_are_not_lost(tmp_path: Path) -> None:
+def test_a_killed_round_ends_in_the_same_state(
+    tmp_path: Path, point: str, undisturbed: Any
+) -> None:
     world = World(tmp_path)
     world.round()
-    world.vote(6)
+    world.vote(12)
+    killed_round(world, point)
+    world.round()
+    name = world.published
+    tasks = [row["task"] for row in world.label_studio.predictions(1, name)]
+    assert len(tasks) == len(set(tasks)) == 20, "a prediction is doubled or missing"
+    assert [v.name for v in world.versions() if v.state == "published"] == [name]
+    with world.store.reading() as session:
+        project = session.get(Project, 1)
+        votes = session.scalars(select(Vote)).all()
+        ranked = session.scalars(
+            select(Ranking.task_id).where(Ranking.version == name).order_by(Ranking.place)
+        ).all()
+    assert project is not None
+    assert project.champion == name
+    assert len(votes) == 12
+    assert ranked == world.label_studio.served(1)
+    assert not list((world.store.folder / "versions").glob(".draft-*"))
+    assert outcome(world) == undisturbed
     world.store.close()
-    assert run_process(world, "within import_predictions") == -signal.SIGKILL
+
+
+def test_votes_that_come_after_a_kill_are_not_lost(world: World) -> None:
+    world.round()
+    world.vote(6)
+    killed_round(world, "within import_predictions")
     world.vote(6, start=6)
-    assert run_process(world, "") == 0
-    world.store = open_store(world.store.settings)
+    world.round()
     left, done = world.versions()[-2:]
     assert (left.state, left.in_label_studio) == ("abandoned", True)
     assert (done.state, done.votes) == ("published", 12)
+
+
+def outcome(world: World) -> Any:
+    """Return what is published, in all that matters."""
+    name = world.published
+    version = next(v for v in world.versions() if v.name == name)
+    rows = world.label_studio.predictions(1, name)
+    told = {row["task"]: (row["score"], str(row["result"])) for row in rows}
+    return name, version.votes, version.quality, told
+
+
+def killed_round(world: World, point: str) -> None:
+    """Run a round in a child process that is killed with SIGKILL at `point`."""
     world.store.close()
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(60)
+            client = StandIn(world.state, point)
 
+            def progress(_share: float, message: str) -> None:
+                if point.startswith("message ") and message.startswith(point[8:]):
+                    os.kill(os.getpid(), signal.SIGKILL)
 
-def run_process(world: World, point: str) -> int:
-    ended = subprocess.run(
-        [sys.executable, str(PROCESS), str(world.folder / "data"), str(world.state), point],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
-    return ended.returncode
+            store = open_store(world.store.settings)
+            run_round(RoundContext(store, client, Sky(), tiny_lvm, progress=progress), 1)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
+    world.store = open_store(world.store.settings)
