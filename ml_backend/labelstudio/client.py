@@ -27,6 +27,16 @@ from ml_backend.errors import LabelStudioError
 from ml_backend.labelstudio.administration import Administration
 from ml_backend.labelstudio.calls import Json
 
+# Naming fields makes Label Studio's lists five times as fast; it applies the names to the
+# annotations inside, too, so theirs must be named with them.
+_TASK_FIELDS = (
+    "id", "inner_id", "data", "meta", "created_at", "updated_at", "is_labeled", "overlap",
+    "total_annotations", "cancelled_annotations", "total_predictions", "project",
+)  # fmt: skip
+_ANNOTATION_FIELDS = (
+    "annotations", "result", "was_cancelled", "ground_truth", "completed_by", "updated_by",
+    "lead_time", "draft_created_at", "parent_prediction", "parent_annotation", "import_id", "task",
+)  # fmt: skip
 _IMPORT_BATCH = 1000
 _EXPORT_BATCH = 200
 
@@ -90,36 +100,30 @@ class LabelStudioClient(Administration):
         page_size : int
             Tasks per call.
         annotations : bool
-            Also list annotations (skipped ones too), predictions and drafts of each task.
+            Also list the annotations of each task, skipped ones too.
 
         Yields
         ------
         dict
             ``id``, ``data``, ``updated_at``, ``is_labeled``, ``overlap``, ``total_annotations``,
-            ``cancelled_annotations``, ...; ``annotations`` where asked for, in no fixed order.
+            ``cancelled_annotations``, ...; ``annotations`` where asked for, in no fixed order. No
+            predictions: `predictions` lists those.
 
         Notes
         -----
         Pages begin behind the last id seen, so tasks that are deleted or changed meanwhile make
         no other task be left out.
         """
-        last = 0
-        while True:
-            items = [_filter("id", "greater", "Number", last)]
-            if updated_since is not None:
-                items.append(
-                    _filter("updated_at", "greater_or_equal", "Datetime", _utc(updated_since))
-                )
-            query = {"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]}
-            page = self._task_page(project, query, page_size, annotations)
-            yield from page
-            if len(page) < page_size:
-                return
-            last = max(task["id"] for task in page)
+        items = []
+        if updated_since is not None:
+            since = _utc(updated_since)
+            items.append(_filter("updated_at", "greater_or_equal", "Datetime", since))
+        fields = (*_TASK_FIELDS, *(_ANNOTATION_FIELDS if annotations else ()))
+        return self._pages(project, items, page_size, fields)
 
     def task_ids(self, project: int, page_size: int = 1000) -> set[int]:
-        """Return the ids of all tasks of a project."""
-        return {task["id"] for task in self.tasks(project, None, page_size, annotations=False)}
+        """Return the ids of all tasks of a project (about 1 ms each)."""
+        return {task["id"] for task in self._pages(project, [], page_size, ("id",))}
 
     def tasks_by_score(self, project: int, limit: int) -> list[Json]:
         """Return the first tasks in the order of the current version's score, ascending.
@@ -132,7 +136,7 @@ class LabelStudioClient(Administration):
             "filters": {"conjunction": "and", "items": [scored]},
             "ordering": ["tasks:predictions_score"],
         }
-        return self._task_page(project, query, limit, False)
+        return self._task_page(project, query, limit, ("id", "is_labeled"))
 
     def task(self, task: int) -> Json:
         """Return one task with everything; a task with no prediction makes Label Studio ask its
@@ -277,15 +281,32 @@ class LabelStudioClient(Administration):
         """Delete an annotation; one that is already gone is no error."""
         self._delete(f"/api/annotations/{annotation}/")
 
+    def _pages(
+        self, project: int, items: list[Json], page_size: int, fields: Sequence[str]
+    ) -> Iterator[Json]:
+        last = 0
+        while True:
+            conditions = [_filter("id", "greater", "Number", last), *items]
+            query = {
+                "filters": {"conjunction": "and", "items": conditions},
+                "ordering": ["tasks:id"],
+            }
+            page = self._task_page(project, query, page_size, fields)
+            yield from page
+            if len(page) < page_size:
+                return
+            last = max(task["id"] for task in page)
+
     def _task_page(
-        self, project: int, query: Json, page_size: int, annotations: bool
+        self, project: int, query: Json, page_size: int, fields: Sequence[str]
     ) -> list[Json]:
         params = {
             "project": project,
             "page": 1,
             "page_size": page_size,
             "resolve_uri": "false",
-            "fields": "all" if annotations else "task_only",
+            "fields": "all" if "annotations" in fields else "task_only",
+            "include": ",".join(fields),
             "query": json.dumps(query),
         }
         answer = self._object(self._call("GET", "/api/tasks/", params=params), "the task list")

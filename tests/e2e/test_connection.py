@@ -335,8 +335,8 @@ def test_label_studio_takes_the_examples_and_our_answers_to_them(bench: Bench, n
     ]
     prediction = {"task": tasks[0], "result": result, "score": 0.5}
     assert publish(bench.client, project, "order-1", [prediction]).refused == ()
-    [task] = bench.client.tasks(project)
-    assert len(task["predictions"][0]["result"]) == len(parse_controls(text).controls)
+    [stored] = bench.client.predictions(project, "order-1")
+    assert len(stored["result"]) == len(parse_controls(text).controls)
 
 
 def test_uploaded_images_are_fetched_with_the_token(
