@@ -12,6 +12,7 @@ import requests
 
 from ml_backend.demo.account import Account
 from ml_backend.demo.children import Child, port_is_free
+from ml_backend.demo.project import Provision
 from ml_backend.errors import DemoError
 
 PROGRAM_VARIABLE = "GALAXYLOOP_LABEL_STUDIO"
@@ -181,6 +182,10 @@ class LabelStudioServer:
     def headers(self) -> dict[str, str]:
         """Return the headers that authenticate API calls of the account."""
         return {"Authorization": f"Token {self.account.token}"}
+
+    def provision(self) -> Provision:
+        """Return what makes projects in it."""
+        return Provision(self.url, self.account.token, self.files)
 
     def _answers(self) -> bool:
         try:

@@ -10,9 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
-from models.images import ImageError, encode_png, read_image, to_rgb8
 
 from ml_backend.demo.labels import DemoImage
+from models.images import ImageError, encode_png, read_image, to_rgb8
 from models.simulation import KINDS, simulate
 
 SHOWN_AS_THEY_ARE = (".jpg", ".jpeg", ".png", ".webp")
@@ -91,7 +91,7 @@ def place(
 def simulate_folder(
     folder: Path, count: int, seed: int, done: Callable[[], None] = lambda: None
 ) -> Path:
-    """Write `count` simulated galaxies and ``labels.csv`` (file, morphology) to `folder`.
+    """Write `count` simulated galaxies to `folder`, and their labels (file, morphology) beside it.
 
     Galaxy i depends on `seed` and i only; what is there already is kept.
 
@@ -112,9 +112,10 @@ def simulate_folder(
             rng = np.random.default_rng([seed, block, position + 1])
             galaxy = simulate(rng, kind, size=SIMULATED_SIZE)
             _write(folder / name, encode_png(galaxy.rgb))
-        rows.append((name, kind))
+        rows.append((f"{folder.name}/{name}", kind))
         done()
-    labels = folder / "labels.csv"
+    # Beside, not inside: what is inside may be served.
+    labels = folder.with_name(f"{folder.name}-labels.csv")
     with labels.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(("file", SIMULATED_COLUMN))

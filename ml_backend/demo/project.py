@@ -13,7 +13,6 @@ from xml.sax.saxutils import quoteattr
 import numpy as np
 import requests
 
-from ml_backend.demo.label_studio import LabelStudioServer
 from ml_backend.demo.pictures import Picture, address
 from ml_backend.errors import DemoError, LabelStudioError
 from ml_backend.labelstudio.client import LabelStudioClient
@@ -29,13 +28,14 @@ def labelling_config(question: str, classes: Sequence[str]) -> str:
         for place, label in enumerate(classes)
     )
     name = control_name(question)
+    # The choices stand above the image: below it they would be out of sight on small screens.
     return f"""<View>
   <Header value={quoteattr(question)}/>
-  <Image name="image" value="$image" zoom="true" zoomControl="true" brightnessControl="true"
-         contrastControl="true"/>
   <Choices name="{name}" toName="image" choice="single" required="true" showInline="true">
 {choices}
   </Choices>
+  <Image name="image" value="$image" maxWidth="640px" zoom="true" zoomControl="true"
+         brightnessControl="true" contrastControl="true"/>
 </View>
 """
 
@@ -109,13 +109,17 @@ class Provision:
 
     Parameters
     ----------
-    server : LabelStudioServer
-        A running Label Studio with `files`.
+    url, token : str
+        Label Studio's address, and a (legacy) API token for it.
+    files : Path or None
+        Folder that Label Studio serves local files from, as Label Studio sees it.
     """
 
-    def __init__(self, server: LabelStudioServer) -> None:
-        self._server = server
-        self._client = LabelStudioClient(server.url, server.account.token)
+    def __init__(self, url: str, token: str, files: Path | None) -> None:
+        self._url = url
+        self._headers = {"Authorization": f"Token {token}"}
+        self._files = files
+        self._client = LabelStudioClient(url, token)
 
     def exists(self, project: int) -> bool:
         """Whether Label Studio has the project."""
@@ -140,9 +144,9 @@ class Provision:
         A storage row is Label Studio's way to say so; it is never synchronised, because that
         would import every file as a second task.
         """
-        if self._server.files is None:
+        if self._files is None:
             raise DemoError("This Label Studio serves no local files.")
-        path = str(self._server.files / folder)
+        path = str(self._files / folder)
         rows = self._api("GET", f"/api/storages/localfiles?project={project}")
         if any(row.get("path") == path for row in rows):
             return
@@ -211,7 +215,7 @@ class Provision:
 
     def _api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         answer = requests.request(
-            method, self._server.url + path, json=body, headers=self._server.headers(), timeout=60
+            method, self._url + path, json=body, headers=self._headers, timeout=60
         )
         if not answer.ok:
             raise DemoError(

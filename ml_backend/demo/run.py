@@ -19,7 +19,6 @@ from ml_backend.demo.progress import Landed, LoopProgress
 from ml_backend.demo.project import (
     DemoProject,
     Projects,
-    Provision,
     control_name,
     labelling_config,
 )
@@ -94,7 +93,7 @@ class Demo:
             self._folder / "label-studio", options.label_studio_port, self._files
         )
         self._services = Services(self._server, self._folder / "backend", options.port)
-        self._provision = Provision(self._server)
+        self._provision = self._server.provision()
         self._stack = stack
 
     def check(self) -> None:

@@ -23,7 +23,7 @@ from ml_backend.demo.labels import read_labels
 from ml_backend.demo.people import Annotator, Question
 from ml_backend.demo.pictures import Picture, simulate_folder
 from ml_backend.demo.progress import Landed, LoopProgress
-from ml_backend.demo.project import Provision, labelling_config
+from ml_backend.demo.project import labelling_config
 from ml_backend.demo.services import Services
 from ml_backend.errors import DemoError
 from ml_backend.labelstudio.client import LabelStudioClient
@@ -114,7 +114,7 @@ class RunningLoop:
 
     def project(self, title: str, **options: Any) -> LoopProject:
         """Make a project with all galaxies, connect it and wait for its first version."""
-        provision = Provision(self.server)
+        provision = self.server.provision()
         made = provision.create(title, labelling_config(CONTROL, KINDS))
         provision.permit(made, FOLDER)
         tasks = provision.complete(made, FOLDER, self.pictures)
@@ -228,7 +228,7 @@ def running_loop(
                 store,
                 LabelStudioClient(label_studio.url, label_studio.account.token),
                 people,
-                [Picture(image, image.key) for image in images],
+                [Picture(image, image.path.name) for image in images],
                 {image.key: image.label or "" for image in images},
             )
             store.close()

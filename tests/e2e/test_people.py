@@ -46,7 +46,7 @@ def project(
 ) -> tuple[Provision, int, dict[int, str]]:
     placed, problems = place(list(pictures.values()), label_studio_files / "people")
     assert not problems
-    provision = Provision(label_studio)
+    provision = label_studio.provision()
     made = provision.create("Simulated people", labelling_config("which one?", CLASSES))
     provision.permit(made, "people")
     half = provision.complete(made, "people", placed[:3])

@@ -75,9 +75,11 @@ def test_names_that_are_one_on_some_disks_are_kept_apart(tmp_path: Path) -> None
 
 
 def test_simulated_galaxies_are_made_once_and_their_names_do_not_tell(tmp_path: Path) -> None:
-    labels = simulate_folder(tmp_path, 12, seed=1)
+    folder = tmp_path / "galaxies"
+    labels = simulate_folder(folder, 12, seed=1)
     with labels.open() as file:
         rows = list(csv.DictReader(file))
+    assert not list(folder.glob("*.csv")), "the folder may be served"
     assert Counter(row["morphology"] for row in rows) == {
         "elliptical": 3,
         "spiral": 3,
@@ -85,10 +87,10 @@ def test_simulated_galaxies_are_made_once_and_their_names_do_not_tell(tmp_path: 
         "merger": 3,
     }
     assert [row["morphology"] for row in rows[:4]] != [row["morphology"] for row in rows[4:8]]
-    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+    before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
     (tmp_path / rows[3]["file"]).unlink()
-    simulate_folder(tmp_path, 12, seed=1)
-    after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.png")}
+    simulate_folder(folder, 12, seed=1)
+    after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
     assert set(after) == set(before)
     assert sum(after[name] != before[name] for name in before) == 1
     data = (tmp_path / rows[0]["file"]).read_bytes()
@@ -97,7 +99,7 @@ def test_simulated_galaxies_are_made_once_and_their_names_do_not_tell(tmp_path: 
 
 @pytest.mark.parametrize("seed", [0, 5])
 def test_simulated_galaxies_depend_on_the_seed_only(tmp_path: Path, seed: int) -> None:
-    first = simulate_folder(tmp_path / "a", 5, seed).parent
-    second = simulate_folder(tmp_path / "b", 8, seed).parent
+    first = simulate_folder(tmp_path / "a", 5, seed).with_name("a")
+    second = simulate_folder(tmp_path / "b", 8, seed).with_name("b")
     for path in first.glob("*.png"):
         assert path.read_bytes() == (second / path.name).read_bytes()
