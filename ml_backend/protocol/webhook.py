@@ -7,13 +7,12 @@ the API by the worker.
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import Any, Final
 
 import structlog
 from flask import Blueprint, request
 
-from ml_backend.loop.votes import record_hint
+from ml_backend.protocol.hints import HintWriter
 from ml_backend.protocol.payloads import HookEvent, HookProject, parse, read_json
 from ml_backend.protocol.security import Gate, unauthorised, wrong_secret
 from ml_backend.store.database import Store
@@ -44,8 +43,7 @@ def create_webhook(store: Store, gate: Gate) -> Blueprint:
     START_TRAINING comes with basic auth (if any is set) and without the secret.
     """
     blueprint = Blueprint("webhook", __name__)
-    # SQLite writers that meet sleep for milliseconds; threads that queue here do not.
-    writing = Lock()
+    hints = HintWriter(store)
 
     @blueprint.post("/webhook")
     def webhook() -> dict[str, Any]:
@@ -61,8 +59,7 @@ def create_webhook(store: Store, gate: Gate) -> Blueprint:
             return {"status": "ignored", "why": "This action changes nothing here."}
         if event.project is None:
             return {"status": "ignored", "why": "The event names no project."}
-        with writing:
-            why = _record(store, event.action, event.project)
+        why = _record(store, hints, event.action, event.project)
         if why:
             log.info("hint_ignored", action=event.action, project=event.project.id, why=why)
             return {"status": "ignored", "why": why}
@@ -71,7 +68,7 @@ def create_webhook(store: Store, gate: Gate) -> Blueprint:
     return blueprint
 
 
-def _record(store: Store, action: str, sent: HookProject) -> str | None:
+def _record(store: Store, hints: HintWriter, action: str, sent: HookProject) -> str | None:
     """Write one hint; return why not, if not."""
     if action == PROJECT_UPDATED:
         # Our own switch of project.model_version comes back as PROJECT_UPDATED: only a changed
@@ -79,6 +76,6 @@ def _record(store: Store, action: str, sent: HookProject) -> str | None:
         project = store.projects.get(sent.id)
         if project is not None and sent.label_config in (None, project.label_config):
             return "The labelling configuration is the one we know."
-    if not record_hint(store, sent.id, action):
+    if not hints.write(sent.id, action):
         return "The project is not connected; run `galaxyloop connect`."
     return None
