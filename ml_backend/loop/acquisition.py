@@ -27,8 +27,15 @@ __all__ = [
     "rank",
 ]
 
+# Each pick costs a pass over the candidates, and their similarities are a table of its square.
 CANDIDATES = 2500
-_BLOCK = 65536
+# modAL's ranked batch measures all distances anew for each pick.
+RANKED_CANDIDATES = 600
+# With few votes doubt is mostly ignorance, so half of the rows stay candidates; later the
+# heads know where they are weak. Measured with benchmarks/learning.py.
+_WIDEST_SHARE = 0.5
+_SHARPENING_VOTES = 100
+_INTEREST_POWER = 2
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,11 @@ def rank(
 
     Each control's uncertainty comes from modAL. The most doubtful rows are the candidates;
     with `diversity` they are ordered so that each stands for many doubtful ones and none is
-    a near-duplicate of a labelled one or one before it. With few labels the heads do not yet
-    know what they do not know: then all rows are candidates and typical ones weigh more.
+    a near-duplicate of a labelled one or of one before it (see `representatives`; the
+    interest of a candidate is its uncertainty squared). Up to 200 labelled rows the more
+    doubtful half are candidates, because early heads do not know what they do not know;
+    with n labelled rows a share of 100 / n. Of more than 2,500 candidates a sample is taken;
+    rows beyond the candidates follow by uncertainty.
 
     Parameters
     ----------
@@ -107,15 +117,20 @@ def rank(
         best = _largest(doubt[free], count)
         return Ranking(free[best], doubt[free[best]])
 
-    chosen = free[_largest(doubt[free], max(CANDIDATES, count))]
+    chosen = free[_candidates(doubt[free], len(known), strategy, rng)]
     space = directions(table)
     points = space.apply(table[chosen]).astype(np.float32)
     taken = space.apply(table[known]).astype(np.float32)
     if strategy == "ranked_batch":
         order = ranked_batch(points, doubt[chosen], count, taken)
     else:
-        order, _ = representatives(points, count, interest=doubt[chosen], taken=taken)
-    return Ranking(chosen[order], doubt[chosen[order]])
+        interest = doubt[chosen] ** _INTEREST_POWER
+        order, _ = representatives(points, count, interest=interest, taken=taken)
+    front = chosen[order]
+    rest = free[~np.isin(free, front)]
+    back = rest[_largest(doubt[rest], count - len(front))]
+    rows = np.concatenate([front, back])
+    return Ranking(rows, doubt[rows])
 
 
 def cold_start(
@@ -239,9 +254,20 @@ def interleave(
     return rows, np.fromiter(order.values(), dtype=bool, count=len(order))
 
 
+def _candidates(doubt: Singles, votes: int, strategy: str, rng: np.random.Generator) -> Rows:
+    """Return the positions of what diversity chooses from."""
+    if strategy == "ranked_batch":
+        return _largest(doubt, RANKED_CANDIDATES)
+    share = min(_WIDEST_SHARE, _SHARPENING_VOTES / max(votes, 1))
+    best = _largest(doubt, int(np.ceil(share * len(doubt))))
+    return best if len(best) <= CANDIDATES else rng.choice(best, CANDIDATES, replace=False)
+
+
 def _largest(scores: Singles, count: int) -> Rows:
     """Return the positions of the `count` largest scores, in falling order."""
-    count = min(count, len(scores))
+    count = max(0, min(count, len(scores)))
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
     best = np.argpartition(-scores, count - 1)[:count] if count < len(scores) else None
     rows = np.arange(len(scores)) if best is None else best
     return np.asarray(rows[np.lexsort((rows, -scores[rows]))], dtype=np.int64)

@@ -40,6 +40,7 @@ _QUERIES = {
 }
 # modAL counts committee votes row by row in Python; the rest is sorted out beforehand.
 _MOST_VOTED = 20_000
+_BLOCK = 16_384
 
 
 class PoolEstimator:
@@ -106,7 +107,7 @@ def head_uncertainty(
         raise ValueError(f"Unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}.")
     if strategy not in COMMITTEES or not committee:
         plain = "entropy" if strategy in COMMITTEES else strategy
-        return _scores([_binary(head, head.predict(embeddings))], plain, len(embeddings))
+        return _scores(_said([head], embeddings), plain, len(embeddings))
     if strategy == "vote_entropy" and len(embeddings) > _MOST_VOTED:
         rough = head_uncertainty(head, embeddings, "entropy")
         best = np.sort(np.argpartition(-rough, _MOST_VOTED)[:_MOST_VOTED])
@@ -114,8 +115,7 @@ def head_uncertainty(
         scores = rough * np.float32(1e-3)
         scores[best] += head_uncertainty(head, embeddings[best], strategy, committee)
         return np.minimum(scores, np.float32(1))
-    said = [_binary(member, member.predict(embeddings)) for member in committee]
-    return _scores(said, strategy, len(embeddings))
+    return _scores(_said(committee, embeddings), strategy, len(embeddings))
 
 
 def ranked_batch(
@@ -153,12 +153,18 @@ def ranked_batch(
     return np.asarray(chosen, dtype=np.int64)
 
 
-def _binary(head: Head, probabilities: Singles) -> Singles:
-    """Turn ``[n, k]`` of a multiple choice into ``[n * k, 2]``; others pass as they are."""
-    if not isinstance(head, MultipleChoiceHead):
-        return probabilities
-    flat = probabilities.ravel()
-    return np.stack([1 - flat, flat], axis=1)
+def _said(members: Sequence[Head], embeddings: NDArray[Any]) -> list[Singles]:
+    """Return the probabilities ``[n, k]`` of each member, of a multiple choice ``[n * k, 2]``."""
+    k = len(members[0].labels)
+    said: list[Singles] = [np.empty((len(embeddings), k), dtype=np.float32) for _ in members]
+    for start in range(0, len(embeddings), _BLOCK):
+        # Converted once for all members; the whole pool would not fit.
+        block = np.asarray(embeddings[start : start + _BLOCK], dtype=np.float32)
+        for member, table in zip(members, said, strict=True):
+            table[start : start + _BLOCK] = member.predict(block)
+    if not isinstance(members[0], MultipleChoiceHead):
+        return said
+    return [np.stack([1 - table.ravel(), table.ravel()], axis=1) for table in said]
 
 
 def _scores(said: list[Singles], strategy: str, rows: int) -> Singles:

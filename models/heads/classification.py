@@ -96,7 +96,7 @@ class LinearHead(Head):
             )
         out = np.empty((len(x), len(bias)), dtype=np.float32)
         for start in range(0, len(x), _BLOCK):
-            block = x[start : start + _BLOCK].astype(np.float32)
+            block = x[start : start + _BLOCK].astype(np.float32, copy=False)
             out[start : start + _BLOCK] = block @ weight + bias
         if not np.isfinite(out).all():
             bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
