@@ -9,11 +9,9 @@ follow one another without a pause: each gets ten new votes.
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from load import CONCURRENCY, Call, ask, free_port, measure, wait_for
 
 from ml_backend.settings import load_settings
 from ml_backend.store.database import Store, open_store
@@ -32,7 +31,6 @@ from models.images import encode_png
 from models.simulation import KINDS, simulate
 
 HERE = Path(__file__).parent
-CONCURRENCY = 8
 PREDICT_TASKS = 25
 SECRET = "secret-of-the-benchmark"
 CONFIG = (
@@ -43,15 +41,6 @@ CONFIG = (
 # Name, percentile and limit in milliseconds.
 LIMITS = {"health": (99, 50.0), "setup": (99, 50.0), "webhook": (99, 50.0), "predict": (50, 50.0)}
 LEAST_RATIO = 20.0
-
-Call = tuple[str, str, bytes, dict[str, str]]
-
-
-def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -70,58 +59,6 @@ def process(log: Path, *command: str, **environment: str) -> Iterator[subprocess
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
-
-
-def ask(port: int, call: Call, connection: http.client.HTTPConnection | None = None) -> bytes:
-    """Make one call and return the body of a 200."""
-    method, path, body, headers = call
-    kept = connection or http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-    kept.request(method, path, body, {"Content-Type": "application/json", **headers})
-    answer = kept.getresponse()
-    data = answer.read()
-    if answer.status != 200:
-        raise RuntimeError(f"{path}: {answer.status} {data[:300]!r}")
-    return data
-
-
-def wait_for(port: int, seconds: float = 120.0) -> None:
-    """Wait until a server answers ``/health``."""
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            ask(port, ("GET", "/health", b"", {}))
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
-def measure(port: int, call: Call, count: int) -> np.ndarray:
-    """Return the seconds of `count` calls made by eight clients at once, each on its connection."""
-    seconds: list[float] = []
-    errors: list[Exception] = []
-
-    def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
-        connection.connect()
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            for _ in range(max(1, count // CONCURRENCY)):
-                begun = time.perf_counter()
-                ask(port, call, connection)
-                seconds.append(time.perf_counter() - begun)
-        except Exception as error:  # noqa: BLE001  reported below, with the others
-            errors.append(error)
-
-    threads = [threading.Thread(target=client) for _ in range(CONCURRENCY)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-    return np.array(seconds)
 
 
 def calls(tasks: Sequence[dict[str, Any]]) -> dict[str, Call]:
