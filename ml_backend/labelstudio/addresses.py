@@ -14,6 +14,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
+from ml_backend.errors import SettingsError
+
 Permission = Literal["named", "public"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -33,6 +35,11 @@ class HostRules:
     patterns : iterable of str
         ``host`` (ports 80 and 443), ``host:port``, ``*.domain`` (its subdomains) or ``*``. Named
         hosts may lie in private networks; hosts that only a pattern with ``*`` allows may not.
+
+    Raises
+    ------
+    SettingsError
+        A pattern is no host.
     """
 
     def __init__(self, own: str, patterns: Iterable[str] = ()) -> None:
@@ -49,9 +56,15 @@ class HostRules:
             elif text.startswith("*."):
                 self._suffixes.append(text[1:])
             elif text:
-                parts = urlsplit(f"//{text}")
-                host = (parts.hostname or "").rstrip(".")
-                ports = (parts.port,) if parts.port else tuple(_DEFAULT_PORTS.values())
+                try:
+                    parts = urlsplit(f"//{text}")
+                    host = (parts.hostname or "").rstrip(".")
+                    ports = (parts.port,) if parts.port else tuple(_DEFAULT_PORTS.values())
+                except ValueError as error:
+                    raise SettingsError(
+                        f"GALAXYLOOP_IMAGE_HOSTS holds {pattern!r}, which is no host ({error}). "
+                        "Write host, host:port, *.domain or *."
+                    ) from None
                 self._exact |= {(host, port) for port in ports}
 
     def is_label_studio(self, parts: SplitResult) -> bool:

@@ -117,6 +117,8 @@ class ImageFetcher:
         if not named or "\0" in named:
             raise FetchError(f"{_shown(parts.geturl())} names no file (its ?d= is missing or odd).")
         relative = Path(named.lstrip("/"))
+        if not relative.parts:
+            raise FetchError(f"The local file {named!r} names no file.")
         if ".." in relative.parts:
             raise FetchError(
                 f"The local file {named!r} leads out of its folder; write it without '..'."
@@ -128,16 +130,15 @@ class ImageFetcher:
             if relative.parts[0] == root.name:
                 tries.append(root.parent / relative)
             for path in tries:
+                if not os.path.lexists(path):
+                    continue
                 real = Path(os.path.realpath(path))
                 if not real.is_relative_to(root):
-                    if path.exists():
-                        raise FetchError(
-                            f"The local file {named!r} is a link out of {folder}. Put the file "
-                            "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
-                        )
-                    continue
-                if real.exists():
-                    return self._read(real, named)
+                    raise FetchError(
+                        f"The local file {named!r} is a link out of {folder}. Put the file "
+                        "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
+                    )
+                return self._read(real, named)
         return None
 
     def _read(self, path: Path, named: str) -> bytes:
@@ -172,7 +173,10 @@ class ImageFetcher:
             with response:
                 if not response.is_redirect:
                     return self._content(response, address, deadline)
-                address = urljoin(address, response.headers["Location"])
+                try:
+                    address = urljoin(address, response.headers["Location"])
+                except ValueError:
+                    raise FetchError(f"{_shown(address)} redirects to no valid address.") from None
         raise FetchError(f"{_shown(address)} redirects without end.")
 
     def _permit(self, address: str) -> tuple[Permission, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import socket
 import time
@@ -11,8 +12,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from ml_backend.errors import FetchError
+from ml_backend.errors import FetchError, SettingsError
 from ml_backend.labelstudio.addresses import HostRules, is_public, session
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.images import ImageFetcher
@@ -26,9 +29,9 @@ KEY = "0123456789abcdef"
 def fetcher_for(stand_in: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.chdir(tmp_path)  # away from any .env
 
-    def make(**settings: Any) -> ImageFetcher:
+    def make(**changes: Any) -> ImageFetcher:
         client = LabelStudioClient(stand_in.url, KEY)
-        return ImageFetcher(load_settings(label_studio_url=stand_in.url, **settings), client)
+        return ImageFetcher(load_settings(label_studio_url=stand_in.url, **changes), client)
 
     return make
 
@@ -136,6 +139,7 @@ def test_redirects_lead_only_to_allowed_hosts(
         "http://169.254.169.254/latest",
         "file:///etc/passwd",
         f"//127.0.0.1:{second_server.port}/x",
+        "http://[oops",
     ):
         stand_in.handler = lambda call, to=target: reply(302, b"", {"Location": to})
         refused(fetcher, "/data/upload/1/x.png")
@@ -259,6 +263,10 @@ def test_local_files_are_read_from_allowed_folders(
         "pipe.png",
         "north",
         "",
+        ".",
+        "/",
+        "//",
+        "a" * 5000,
     ],
 )
 def test_nothing_leads_out_of_the_folders(
@@ -268,7 +276,8 @@ def test_nothing_leads_out_of_the_folders(
     fetcher = fetcher_for(image_folders=str(folder))
     message = refused(fetcher, f"/data/local-files/?d={named}")
     assert "secret'" not in message
-    assert stand_in.calls == []
+    # What lies in none of the folders is Label Studio's to find; nothing else leaves us.
+    assert all("aaaa" in call.path for call in stand_in.calls)
 
 
 def test_absolute_names_stay_inside(
@@ -364,3 +373,33 @@ def test_patterns_never_reach_private_networks_whatever_the_name_says(
 def test_guarded_sessions_use_no_proxy() -> None:
     assert session("public").trust_env is False
     assert session("named").trust_env is True
+
+
+@pytest.mark.parametrize("pattern", ["host:port", "[::1", "host:99999"])
+def test_patterns_that_are_no_hosts_are_named(pattern: str) -> None:
+    with pytest.raises(SettingsError, match="GALAXYLOOP_IMAGE_HOSTS"):
+        HostRules("http://studio", [pattern])
+
+
+ODD = st.text(st.sampled_from("ab0:/\\?#[]@%.\u2100\x00 é&=d,;"), max_size=20)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    prefix=st.sampled_from(
+        ["", "data:", "http://", "https://", "/data/upload/", "/data/local-files/?d=", "//"]
+    ),
+    rest=ODD,
+)
+def test_no_address_gets_past_the_rules(
+    fetcher_for: Any, folder: Path, stand_in: Any, prefix: str, rest: str
+) -> None:
+    fetcher = fetcher_for(image_folders=str(folder))
+    data = None
+    with contextlib.suppress(FetchError):
+        data = fetcher.fetch(prefix + rest)
+    if data is not None:
+        assert (prefix + rest).startswith("data:")
+        assert len(data) <= len(rest.encode())
