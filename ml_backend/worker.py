@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from types import FrameType
-from typing import Any
 
 import structlog
 import torch
+from threadpoolctl import threadpool_limits
 
 from ml_backend.errors import GalaxyLoopError
 from ml_backend.jobs import BACKLOG, Runner, Scheduler, due, request_round
@@ -28,6 +28,7 @@ from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Job
 from models.heads.base import Head
 from models.lvm import DEFAULT_FOLDER
+from models.prior import SimulationPrior
 
 NICENESS = 10
 TICK_SECONDS = 0.25
@@ -128,24 +129,29 @@ class JobWork:
         return f"Removed {deleted} old predictions from Label Studio."
 
 
-def prior_heads(settings: Settings, controls: Sequence[ChoicesControl]) -> Mapping[str, Head]:
+def prior_heads(settings: Settings, controls: Sequence[ChoicesControl]) -> dict[str, Head]:
     """Return the heads that know a control's labels from simulated galaxies alone."""
-    prior = _prior(str(settings.lvm or DEFAULT_FOLDER))
+    folder = str(settings.lvm or DEFAULT_FOLDER)
+    identity = load_lvm(settings).identity
     found = {}
     for control in controls:
-        head = prior.head_for(control.labels) if prior and not control.multiple else None
+        head = None if control.multiple else _prior_head(folder, identity, control.labels)
         if head is not None and head.labels == control.labels:
             found[control.name] = head
     return found
 
 
-@lru_cache(maxsize=2)
-def _prior(folder: str) -> Any:
-    try:
-        from models.prior import SimulationPrior
+@lru_cache(maxsize=64)
+def _prior_head(folder: str, identity: str, labels: tuple[str, ...]) -> Head | None:
+    prior = _prior(folder)
+    return prior.head_for(labels) if prior and prior.bank.lvm_identity == identity else None
 
+
+@lru_cache(maxsize=2)
+def _prior(folder: str) -> SimulationPrior | None:
+    try:
         return SimulationPrior.from_pretrained(folder)
-    except (ImportError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         _log.info("no_prior", folder=folder, reason=str(error))
         return None
 
@@ -156,7 +162,9 @@ def _be_modest() -> None:
         os.nice(NICENESS)
     except OSError as error:
         _log.warning("not_nice", reason=str(error))
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) // 2))
+    threads = max(1, (os.cpu_count() or 2) // 2)
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
 
 
 def _stop_on_signals(stopping: threading.Event) -> None:

@@ -1,6 +1,19 @@
-"""Puts the stand-ins of this folder within reach of its tests."""
+"""Puts the stand-ins of this folder within reach of its tests, and keeps to one processor."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Threads of linear algebra wait for one another where processors are few and busy."""
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
