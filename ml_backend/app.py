@@ -97,7 +97,8 @@ def create_app(
     register_metrics(app, store)
     register_security(app, gate)
     register_problems(app)
-    _register_log(app)
+    if settings.log_level == "DEBUG":
+        _register_log(app)
     app.register_blueprint(create_health())
     app.register_blueprint(create_setup(store))
     app.register_blueprint(create_predict(settings, store, predictor_of or predictors))
