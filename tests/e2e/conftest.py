@@ -35,7 +35,7 @@ from models.simulation import KINDS
 
 GALAXIES = 36
 CONTROL = "morphology"
-FOLDER = "galaxies"
+FOLDER = "loop-galaxies"
 
 
 @pytest.fixture(scope="session")
