@@ -63,8 +63,10 @@ def random_views(canvases: Tensor, size: int, crop: float, generator: Generator)
     views = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
     scale = size / 128
-    blurred = _blur(views, BLUR_SIGMA * scale * torch.rand(n, generator=generator))
-    views = torch.where((uniform(0, 1) < 0.5)[:, None, None, None], blurred, views)
+    chosen = torch.rand(n, generator=generator) < 0.5
+    sigmas = BLUR_SIGMA * scale * torch.rand(n, generator=generator)
+    if chosen.any():
+        views[chosen] = _blur(views[chosen], sigmas[chosen])
     grey = views.mean(1, keepdim=True)
     views = grey + uniform(*SATURATION, 1, 1, 1) * (views - grey)
     views = views * torch.exp(uniform(-BRIGHTNESS, BRIGHTNESS, 1, 1, 1))

@@ -66,6 +66,9 @@ class LVM(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config) if config.decoder else None
+        self.projection = (
+            nn.Linear(config.pooled_dimension, config.projection) if config.projection else None
+        )
         self.apply(initialise)
         self.eval()
 
@@ -75,7 +78,7 @@ class LVM(nn.Module):
         return self.config.dimension
 
     def pool(self, outputs: list[Tensor]) -> Tensor:
-        """Reduce the stages' outputs `[n, h, w, c]` to embeddings `[n, d]` as configured."""
+        """Reduce the stages' outputs `[n, h, w, c]` to means and deviations as configured."""
         parts = []
         for name in self.config.pooling:
             tokens = outputs[int(name[-1])].flatten(1, 2).float()
@@ -101,8 +104,11 @@ class LVM(nn.Module):
         pooled = self.pool(outputs)
         for view in _views(images, self.config.views)[1:]:
             pooled = pooled + self.pool(self.encoder(view)[1])
+        pooled = pooled / self.config.views
+        if self.projection is not None:
+            pooled = self.projection(pooled)
         pyramid = tuple(output.permute(0, 3, 1, 2) for output in outputs)
-        return Encoding(pooled / self.config.views, pyramid)
+        return Encoding(pooled, pyramid)
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor) -> Tensor:

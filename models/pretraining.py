@@ -29,6 +29,7 @@ from models.augmentation import random_views
 from models.images import Preprocessing
 from models.lvm import LVM, LVMConfig, resized
 from models.objective import Objective
+from models.projection import with_projection
 from models.schedule import Schedule
 from models.simulation import KINDS
 from models.stamps import CANVAS_CROP, RealStamps, SimulatedStamps, real_stamps, simulated_stamps
@@ -76,7 +77,7 @@ class Pretraining:
         first = schedule.sizes[0][0]
         self.model = resized(start or LVM(config), first)
         self.objective = Objective(
-            config.dimension, len(KINDS), simulated.parameters.shape[1],
+            config.pooled_dimension, len(KINDS), simulated.parameters.shape[1],
             stamps.measurements.shape[1],
         )  # fmt: skip
         self.step = 0
@@ -328,6 +329,8 @@ def run_pretraining(
         raise ValueError("Pre-training compares stamps, so it needs at least two images.")
     simulated = simulated_stamps(schedule.simulated, schedule.seed, out / "cache", report)
     model = Pretraining(config, schedule, stamps, simulated, out, report, start).run()
+    if schedule.project:
+        model = with_projection(model, stamps, simulated)
     model.save_pretrained(out / "lvm")
     return model
 

@@ -29,6 +29,8 @@ class Schedule:
         Number of simulated galaxies.
     seed : int
         Of every random choice.
+    project : bool
+        Whether the trained LVM gets a projection onto measurements and truth at the end.
     save_every : int
         Steps between checkpoints.
     bfloat16 : bool
@@ -46,6 +48,7 @@ class Schedule:
     truth_weight: float = 1.0
     simulated: int = 5000
     seed: int = 0
+    project: bool = True
     save_every: int = 200
     bfloat16: bool = False
 

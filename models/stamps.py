@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
+from torch.nn.functional import interpolate
 
 from models.images import ImageError, read_image, to_rgb8
 from models.morphometry import measure
@@ -95,6 +98,15 @@ def canvas(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(resized)
 
 
+def central_views(canvases: NDArray[np.uint8], size: int, crop: float) -> Tensor:
+    """Return what an LVM with this size and crop sees of canvases, float32 `[n, 3, size, size]`."""
+    side = round(CANVAS * crop / CANVAS_CROP)
+    first = (CANVAS - side) // 2
+    cut = canvases[:, first : first + side, first : first + side]
+    images = torch.from_numpy(np.ascontiguousarray(cut)).permute(0, 3, 1, 2).float() / 255
+    return interpolate(images, (size, size), mode="bilinear", antialias=True)
+
+
 def real_stamps(
     folders: Sequence[str | Path], cache: Path, report: Callable[[str], None]
 ) -> RealStamps:
@@ -139,8 +151,10 @@ def real_stamps(
 
 def standardised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Bring columns to mean 0 and standard deviation 1, and outliers to 4."""
-    spread = np.maximum(rows.std(axis=0), 1e-6)
-    return np.clip((rows - rows.mean(axis=0)) / spread, -4, 4).astype(np.float32)
+    mean, spread = rows.mean(axis=0, dtype=np.float64), rows.std(axis=0, dtype=np.float64)
+    # A column that never changes stays 0; its rounding must not be blown up.
+    spread = np.where(spread > 1e-5 * np.maximum(np.abs(mean), 1), spread, np.inf)
+    return np.clip((rows - mean) / spread, -4, 4).astype(np.float32)
 
 
 def _read_canvases(files: list[Path], report: Callable[[str], None]) -> Iterator[NDArray[np.uint8]]:

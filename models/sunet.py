@@ -57,6 +57,8 @@ class LVMConfig:
         Whether the reconstructing half exists.
     pooling : tuple of str
         What makes up the embedding: ``mean<i>`` and ``std<i>`` over the tokens of stage i.
+    projection : int
+        Length that a last linear map brings the pooled numbers to; 0: none.
     views : int
         1, 4 or 8: the embedding is averaged over this many quarter turns and mirror images.
     preprocessing : Preprocessing
@@ -74,6 +76,7 @@ class LVMConfig:
     drop_path: float = 0.1
     decoder: bool = True
     pooling: tuple[str, ...] = ("mean3",)
+    projection: int = 0
     views: int = 1
     preprocessing: Preprocessing = field(default_factory=lambda: Preprocessing(kind="rgb8"))
 
@@ -92,6 +95,7 @@ class LVMConfig:
             "window must be in 2..32": 2 <= self.window <= 32,
             "mlp_ratio must be in 1..8": 1 <= self.mlp_ratio <= 8,
             "drop_path must be in [0, 1)": 0 <= self.drop_path < 1,
+            "projection must be in 0..4096": 0 <= self.projection <= 4096,
             "views must be 1, 4 or 8": self.views in (1, 4, 8),
             "attention_scale must be positive": self.attention_scale is None
             or 0 < self.attention_scale < math.inf,
@@ -129,6 +133,11 @@ class LVMConfig:
     @property
     def dimension(self) -> int:
         """Length of the embedding."""
+        return self.projection or self.pooled_dimension
+
+    @property
+    def pooled_dimension(self) -> int:
+        """Length of the pooled numbers before any projection."""
         return sum(self.channels[int(name[-1])] for name in self.pooling)
 
     def as_dict(self) -> dict[str, Any]:

@@ -9,13 +9,22 @@ import pytest
 import torch
 
 from models.augmentation import random_views
-from models.images import Preprocessing, encode_png
+from models.images import Preprocessing, encode_png, read_image, to_rgb8, to_tensor
 from models.lvm import LVM, LVMConfig
 from models.morphometry import FEATURES, measure
 from models.pretraining import Pretraining, main, run_pretraining
+from models.projection import with_projection
 from models.schedule import Schedule
-from models.simulation import simulate
-from models.stamps import PARAMETERS, RealStamps, SimulatedStamps, real_stamps, simulated_stamps
+from models.simulation import KINDS, simulate
+from models.stamps import (
+    PARAMETERS,
+    RealStamps,
+    SimulatedStamps,
+    canvas,
+    central_views,
+    real_stamps,
+    simulated_stamps,
+)
 
 SCHEDULE = Schedule(
     sizes=((32, 4), (64, 3)), decoder_steps=3, batch=4, simulated=6, save_every=2, rate=1e-3
@@ -123,6 +132,30 @@ def test_it_learns(stamps: RealStamps, simulated: SimulatedStamps, tmp_path: Pat
     assert curve[-1]["l1"] < curve[6]["l1"]
     after = run.model.encoder.state_dict()
     assert all(torch.equal(encoder[k], after[k]) for k in encoder), "the encoder is held fixed"
+
+
+def test_a_projection_reads_measurements_off_the_embedding(
+    stamps: RealStamps, simulated: SimulatedStamps
+) -> None:
+    torch.manual_seed(0)
+    lvm = LVM(replace(CONFIG, decoder=False))
+    projected = with_projection(lvm, stamps, simulated, ridge=1e-6)
+    assert projected.dimension == FEATURES + len(KINDS) + len(PARAMETERS)
+    views = central_views(stamps.canvases, 64, 0.6)
+    read = projected.encode(views).pooled[:, :FEATURES].numpy()
+    # Six stamps, 48 pooled numbers: almost no penalty must give almost the measurements.
+    np.testing.assert_allclose(read, stamps.measurements, atol=0.05)
+    again = with_projection(projected, stamps, simulated, ridge=1e-6)
+    torch.testing.assert_close(again.encode(views).pooled, projected.encode(views).pooled)
+    heavy = with_projection(lvm, stamps, simulated, ridge=1e4)
+    assert heavy.encode(views).pooled[:, :FEATURES].abs().max() < 0.05
+
+
+def test_training_sees_what_encoding_will_see() -> None:
+    image = read_image(encode_png(simulate(np.random.default_rng(4), "spiral", 400).rgb))
+    seen = to_tensor(image, CONFIG.preprocessing)
+    trained = central_views(canvas(to_rgb8(image))[None], 64, CONFIG.preprocessing.crop)[0]
+    assert (seen - trained).abs().mean() < 0.01
 
 
 def test_it_refuses_the_checkpoint_of_another_training(
