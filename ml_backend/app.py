@@ -12,6 +12,7 @@ from flask import Flask, Response, request
 from ml_backend.dashboard.checkups import Checkups, Finding
 from ml_backend.dashboard.pages import create_pages
 from ml_backend.protocol.health import STATUS, create_health
+from ml_backend.protocol.hints import HintWriter
 from ml_backend.protocol.metrics import register_metrics
 from ml_backend.protocol.predict import Predicts, create_predict
 from ml_backend.protocol.problems import register_problems
@@ -102,7 +103,8 @@ def create_app(
     app.register_blueprint(create_health())
     app.register_blueprint(create_setup(store))
     app.register_blueprint(create_predict(settings, store, predictor_of or predictors))
-    app.register_blueprint(create_webhook(store, gate))
+    hints = app.extensions["galaxyloop.hints"] = HintWriter(store)
+    app.register_blueprint(create_webhook(store, gate, hints))
     app.register_blueprint(create_versions(store))
     checkups = Checkups(check or (lambda: _doctor(settings, store)))
     app.register_blueprint(create_pages(settings, store, checkups, STATUS))

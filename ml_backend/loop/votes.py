@@ -45,8 +45,8 @@ class VotesClient(Protocol):
     def task_ids(self, project: int) -> set[int]: ...
 
 
-def record_hint(store: Store, project_id: int, action: str) -> bool:
-    """Note a webhook: something may have changed.
+def record_hint(store: Store, project_id: int, action: str, count: int = 1) -> bool:
+    """Note webhooks: something may have changed.
 
     One row of one table is written and nothing is computed, so that the annotator's Submit, inside
     which Label Studio calls, does not wait.
@@ -57,6 +57,8 @@ def record_hint(store: Store, project_id: int, action: str) -> bool:
     project_id : int
     action : str
         Label Studio's name of the event; ``START_TRAINING`` asks for a round at once.
+    count : int
+        Events of that kind.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def record_hint(store: Store, project_id: int, action: str) -> bool:
             update(Project)
             .where(Project.id == project_id)
             .values(
-                hints=Project.hints + 1,
+                hints=Project.hints + count,
                 hinted_at=now,
                 first_hint_at=func.coalesce(Project.first_hint_at, now),
             )

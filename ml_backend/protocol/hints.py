@@ -2,73 +2,60 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import BoundedSemaphore
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 
 import structlog
 
-from ml_backend.errors import Busy
 from ml_backend.loop.votes import record_hint
 from ml_backend.store.database import Store
 
 log = structlog.get_logger(__name__)
 
-PATIENCE_SECONDS = 0.02
-"""Longest time that an answer waits for its write: Label Studio calls from inside Submit."""
-
-MOST_WAITING = 1000
-"""Hints that may wait. One lost beyond them costs little: the worker also polls."""
-
 
 class HintWriter:
-    """One thread that writes one hint after another.
+    """One thread that writes hints; those that came during a write are written as one.
 
     Writers of SQLite exclude one another, and the worker writes in batches. Waiting here costs
-    one thread; waiting in the requests would cost all of them, and ``/health`` with them.
+    one thread; waiting in the requests would cost all of them, and ``/health`` with them. A hint
+    that is lost with the process costs little: the worker also polls.
 
     Parameters
     ----------
     store : Store
         Where to.
-    patience : float
-        Seconds.
-    most : int
-        Hints that may wait.
     """
 
-    def __init__(
-        self, store: Store, patience: float = PATIENCE_SECONDS, most: int = MOST_WAITING
-    ) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._patience = patience
-        self._places = BoundedSemaphore(most)
+        self._lock = Lock()
+        self._waiting: Counter[tuple[int, str]] = Counter()
+        self._at_work = False
         # Its thread starts with the first hint, and ends with the process when all are written.
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="hints")
 
-    def write(self, project_id: int, action: str) -> bool:
-        """Write a hint, now or as soon as the database is free.
+    def write(self, project_id: int, action: str) -> None:
+        """Write a hint as soon as the database is free; returns at once."""
+        with self._lock:
+            self._waiting[project_id, action] += 1
+            if not self._at_work:
+                self._at_work = True
+                self._pool.submit(self._work)
 
-        Returns
-        -------
-        bool
-            False where it is known by now that the project is not connected.
+    def flush(self) -> None:
+        """Wait until what was given until now is written."""
+        self._pool.submit(lambda: None).result()
 
-        Raises
-        ------
-        Busy
-            If too many hints wait already.
-        """
-        if not self._places.acquire(blocking=False):
-            raise Busy("Too many webhooks wait to be written.")
-        written = self._pool.submit(record_hint, self._store, project_id, action)
-        written.add_done_callback(self._done)
-        try:
-            return written.result(self._patience)
-        except TimeoutError:
-            return True
-
-    def _done(self, written: Future[bool]) -> None:
-        self._places.release()
-        # The answer may have gone out before: then nobody else hears of it.
-        if error := written.exception():
-            log.error("hint_lost", problem=str(getattr(error, "orig", None) or error))
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                hints, self._waiting = self._waiting, Counter()
+                if not hints:
+                    self._at_work = False
+                    return
+            for (project_id, action), count in hints.items():
+                try:
+                    record_hint(self._store, project_id, action, count)
+                except Exception:
+                    log.exception("hints_lost", project=project_id, action=action, count=count)

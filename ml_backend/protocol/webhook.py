@@ -15,6 +15,7 @@ from flask import Blueprint, request
 from ml_backend.protocol.hints import HintWriter
 from ml_backend.protocol.payloads import HookEvent, HookProject, parse, read_json
 from ml_backend.protocol.security import Gate, unauthorised, wrong_secret
+from ml_backend.protocol.setup import current_version
 from ml_backend.store.database import Store
 
 log = structlog.get_logger(__name__)
@@ -36,14 +37,13 @@ HINTS: Final = frozenset(
 )
 
 
-def create_webhook(store: Store, gate: Gate) -> Blueprint:
-    """Return the blueprint of ``/webhook``.
+def create_webhook(store: Store, gate: Gate, hints: HintWriter) -> Blueprint:
+    """Return the blueprint of ``/webhook``; `hints` is what writes.
 
     Events must carry our secret, since Label Studio sends them without basic auth;
     START_TRAINING comes with basic auth (if any is set) and without the secret.
     """
     blueprint = Blueprint("webhook", __name__)
-    hints = HintWriter(store)
 
     @blueprint.post("/webhook")
     def webhook() -> dict[str, Any]:
@@ -69,13 +69,15 @@ def create_webhook(store: Store, gate: Gate) -> Blueprint:
 
 
 def _record(store: Store, hints: HintWriter, action: str, sent: HookProject) -> str | None:
-    """Write one hint; return why not, if not."""
+    """Have one hint written; return why not, if not."""
     if action == PROJECT_UPDATED:
         # Our own switch of project.model_version comes back as PROJECT_UPDATED: only a changed
         # labelling configuration is news, else rounds would start rounds.
         project = store.projects.get(sent.id)
         if project is not None and sent.label_config in (None, project.label_config):
             return "The labelling configuration is the one we know."
-    if not hints.write(sent.id, action):
+    _, connected = current_version(store, sent.id)
+    if not connected:
         return "The project is not connected; run `galaxyloop connect`."
+    hints.write(sent.id, action)
     return None

@@ -61,7 +61,12 @@ def make_backend(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         predictor = FakePredictor()
         app = create_app(settings, store, predictor_of=lambda _: predictor, check=list)
         return SimpleNamespace(
-            app=app, client=app.test_client(), store=store, predictor=predictor, settings=settings
+            app=app,
+            hints=app.extensions["galaxyloop.hints"],
+            client=app.test_client(),
+            store=store,
+            predictor=predictor,
+            settings=settings,
         )
 
     yield make

@@ -140,12 +140,14 @@ def test_short_answers_never_leave(backend: Any, payload: Any) -> None:
 def test_events_are_noted(backend: Any, payload: Any, secret_header: Any, name: str) -> None:
     answer = backend.client.post("/webhook", json=payload(name), headers=secret_header)
     assert (answer.status_code, answer.json) == (200, {"status": "noted"})
+    backend.hints.flush()
     assert backend.store.projects.get(2).hints == 1
 
 
 def test_start_training_asks_for_a_round(backend: Any, payload: Any) -> None:
     answer = backend.client.post("/webhook", json=payload("start_training"))
     assert (answer.status_code, answer.json) == (200, {"status": "noted"})
+    backend.hints.flush()
     project = backend.store.projects.get(2)
     assert project.training_requested_at is not None
     assert project.hints == 0
@@ -159,6 +161,7 @@ def test_our_own_project_updated_starts_no_round(
     answer = backend.client.post("/webhook", json=event, headers=secret_header)
     assert answer.status_code == 200
     assert answer.json["status"] == "ignored"
+    backend.hints.flush()
     assert backend.store.projects.get(2).hints == 0
 
 
@@ -168,6 +171,7 @@ def test_a_changed_labelling_configuration_is_news(
     event = payload("project_updated")
     event["project"]["label_config"] = event["project"]["label_config"].replace("Spiral", "Disc")
     backend.client.post("/webhook", json=event, headers=secret_header)
+    backend.hints.flush()
     assert backend.store.projects.get(2).hints == 1
 
 
@@ -178,6 +182,7 @@ def test_other_actions_are_accepted_and_left_alone(
     event = payload("label_link_created") | {"action": action}
     answer = backend.client.post("/webhook", json=event, headers=secret_header)
     assert (answer.status_code, answer.json["status"]) == (200, "ignored")
+    backend.hints.flush()
     assert backend.store.projects.get(2).hints == 0
 
 

@@ -83,6 +83,7 @@ def test_wrong_types_are_named(backend: Any, secret_header: Any, path: str, body
     answer = backend.client.post(path, json=body, headers=secret_header)
     assert answer.status_code == 400
     _is_clear(answer)
+    backend.hints.flush()
     assert backend.store.projects.get(2).hints == 0
 
 
@@ -151,6 +152,7 @@ def test_events_without_the_secret_are_401_and_not_recorded(
     answer = backend.client.post("/webhook", json=payload("annotation_created"), headers=headers)
     assert answer.status_code == 401
     _is_clear(answer)
+    backend.hints.flush()
     assert backend.store.projects.get(2).hints == 0
 
 
@@ -204,10 +206,12 @@ def test_start_training_needs_basic_auth_and_events_need_the_secret(
     assert post("start_training", _basic("studio", "wrong")) == 401
     assert post("start_training", secret_header) == 401
     assert post("annotation_created", right) == 401
+    guarded.hints.flush()
     project = guarded.store.projects.get(2)
     assert (project.hints, project.training_requested_at) == (0, None)
     assert post("start_training", right) == 200
     assert post("annotation_created", secret_header) == 200
+    guarded.hints.flush()
     project = guarded.store.projects.get(2)
     assert project.hints == 1
     assert project.training_requested_at is not None
