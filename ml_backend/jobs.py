@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -305,8 +306,9 @@ def _is_dead(worker: str) -> bool:
         return False
     try:
         os.kill(int(rest), 0)
+        # A zombie still has its number, until its parent looks.
+        return Path(f"/proc/{rest}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except ProcessLookupError:
         return True
     except OSError:
         return False
-    return False
