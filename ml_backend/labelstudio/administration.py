@@ -12,7 +12,7 @@ class Administration(Calls):
 
     def health(self, timeout: float = 5.0) -> bool:
         """Whether Label Studio answers, asked with no token."""
-        self._call("GET", "/health", authenticate=False, timeout=timeout)
+        self._transport.health(timeout)
         return True
 
     def clock_skew(self) -> float:

@@ -53,11 +53,11 @@ class Calls:
     @property
     def token_kind(self) -> str:
         """Kind of token in use: "none", "legacy", "personal" or "access"."""
-        return self._transport.token.kind
+        return self._transport.token_kind
 
     def authorization(self) -> str | None:
         """Return the ``Authorization`` header (a secret) for files that Label Studio keeps."""
-        return self._transport.token.header()
+        return self._transport.authorization()
 
     def _delete(self, path: str) -> None:
         try:

@@ -1,39 +1,35 @@
-"""The way to Label Studio: one HTTP call with token, time limit, retries and readable errors."""
+"""The way to Label Studio: one call through its SDK, with time limit, retries, readable errors.
+
+The SDK keeps the connection and the tokens (a personal access token is exchanged for access tokens
+of 300 s and renewed). Its endpoint methods are not used: they lack `next` and the paged task list,
+and parse every answer into models that an unforeseen field breaks.
+"""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import requests
-from requests.auth import AuthBase
+import httpx
 
 from ml_backend.errors import LabelStudioError
-from ml_backend.labelstudio.tokens import Token
-
-_CONNECT_TIMEOUT = 5.0
-_LONGEST_WAIT = 10.0
-_NEW_TOKEN = (
-    "Make a new one (Account & Settings, Personal Access Token) and set LABEL_STUDIO_API_KEY to it."
+from ml_backend.labelstudio.refusals import (
+    NEW_TOKEN,
+    RETRYABLE,
+    TokenKind,
+    refusal,
+    retry_after,
+    token_advice,
 )
-_RETRYABLE = frozenset({429, 500, 502, 503, 504})
+
+if TYPE_CHECKING:
+    from label_studio_sdk.core.client_wrapper import SyncClientWrapper
+
+_LONGEST_WAIT = 10.0
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})
-
-
-class _Bearer(AuthBase):
-    """Set our header; an auth object also keeps ~/.netrc from replacing it."""
-
-    def __init__(self, header: str | None) -> None:
-        self._header = header
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._header:
-            request.headers["Authorization"] = self._header
-        return request
 
 
 class Transport:
@@ -44,14 +40,13 @@ class Transport:
     url : str
         Address of Label Studio, with no path of its API.
     api_key : str
-        Legacy token or personal access token (both kinds are recognised). A personal access
-        token is exchanged for access tokens (300 s) when needed.
+        Legacy token or personal access token; both kinds are recognised.
     timeout : float
         Seconds without a byte after which a call is given up.
     attempts : int
         Tries of a call that may be repeated without harm.
-    sleep, clock, now : callables
-        Wait for seconds; monotonic seconds; seconds since 1970.
+    sleep, now : callables
+        Wait for seconds; seconds since 1970.
     """
 
     def __init__(
@@ -61,19 +56,47 @@ class Transport:
         timeout: float = 60.0,
         attempts: int = 4,
         sleep: Callable[[float], None] = time.sleep,
-        clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self.url = url.rstrip("/")
-        self.token = Token(api_key, self._renew, clock)
+        self._api_key = api_key
         self._timeout = timeout
         self._attempts = max(1, attempts)
         self._sleep = sleep
         self._now = now
-        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._sdk: SyncClientWrapper | None = None
 
     def __repr__(self) -> str:
-        return f"Transport({self.url!r}, {self.token.kind} token)"
+        return f"Transport({self.url!r}, {self.token_kind} token)"
+
+    @property
+    def token_kind(self) -> TokenKind:
+        """A personal access token is a JWT; an access token is what it is exchanged for."""
+        if not self._api_key:
+            return "none"
+        from jwt import InvalidTokenError, decode
+
+        try:
+            claims = decode(self._api_key, options={"verify_signature": False})
+        except InvalidTokenError:
+            return "legacy"
+        return "access" if claims.get("token_type") == "access" else "personal"
+
+    def authorization(self) -> str | None:
+        """Return the value of the ``Authorization`` header (a secret), None without a token.
+
+        Raises
+        ------
+        LabelStudioError
+            No access token was given for the personal access token.
+        """
+        if not self._api_key:
+            return None
+        try:
+            return self._authorized().get_headers()["Authorization"]
+        except _Failed as error:
+            raise error.failure from None
 
     def call(
         self,
@@ -84,7 +107,6 @@ class Transport:
         body: Any = None,
         idempotent: bool | None = None,
         timeout: float | None = None,
-        authenticate: bool = True,
     ) -> Any:
         """Make one call and return its decoded JSON (None for an empty answer).
 
@@ -101,8 +123,6 @@ class Transport:
             but POST.
         timeout : float, optional
             Seconds, instead of the transport's own.
-        authenticate : bool
-            Whether the token is sent.
 
         Raises
         ------
@@ -113,17 +133,16 @@ class Transport:
         renewed = False
         attempt = 1
         while True:
-            header = self.token.header() if authenticate else None
             try:
-                return self._once(method, path, params, body, timeout, header)
+                return self._once(method, path, params, body, timeout)
             except _NotSent as error:
                 failure, wait = error.failure, 0.0
             except _Failed as error:
                 failure, wait = error.failure, error.retry_after
-                if failure.status == 401 and self.token.kind == "personal" and not renewed:
-                    # The access token may have run out on the way, or the server restarted.
+                if failure.status == 401 and self.token_kind == "personal" and not renewed:
+                    # The access token may have run out on the way, or the clocks differ.
                     renewed = True
-                    self.token.forget(header)
+                    self._forget()
                     continue
                 if not may_repeat and failure.status != 429:
                     raise failure from None
@@ -132,44 +151,57 @@ class Transport:
             self._sleep(min(_LONGEST_WAIT, max(wait, 0.25 * 2 ** (attempt - 1))))
             attempt += 1
 
+    def health(self, timeout: float = 5.0) -> httpx.Response:
+        """Ask ``/health``, which needs no token."""
+        where = f"GET {self.url}/health"
+        try:
+            response = httpx.get(f"{self.url}/health", timeout=timeout)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._unreachable(where, error) from None
+        if response.status_code != 200:
+            raise refusal(response, where, self.token_kind, self._api_key)
+        return response
+
     def clock_skew(self) -> float:
         """Return by how many seconds the server's clock is ahead of ours; 0 if it does not say."""
         try:
-            response = self._session().get(
-                f"{self.url}/health", auth=_Bearer(None), timeout=self._timeout, stream=True
-            )
-            response.close()
-            said = parsedate_to_datetime(response.headers["Date"])
-        except (requests.RequestException, KeyError, ValueError):
+            said = parsedate_to_datetime(self.health().headers["Date"])
+        except (LabelStudioError, KeyError, ValueError):
             return 0.0
         return said.timestamp() - self._now()
 
-    def _renew(self, api_key: str) -> str:
-        try:
-            answer = Transport(self.url, "", self._timeout, self._attempts, self._sleep).call(
-                "POST", "/api/token/refresh/", body={"refresh": api_key}, idempotent=True
-            )
-        except LabelStudioError as error:
-            if error.status != 401:
-                raise
-            raise LabelStudioError(
-                f"Label Studio at {self.url} does not know the personal access token (401). It was "
-                f"revoked, or belongs to another Label Studio. {_NEW_TOKEN}",
-                status=401,
-            ) from None
-        access = answer.get("access") if isinstance(answer, dict) else None
-        if not isinstance(access, str) or not access:
-            raise LabelStudioError(
-                f"Label Studio at {self.url} gave no access token for the personal access token. "
-                + _NEW_TOKEN
-            )
-        return access
+    def _authorized(self) -> SyncClientWrapper:
+        """Return the SDK's client with a token that is good now."""
+        # Slow to import, so only where Label Studio is really called.
+        from label_studio_sdk.client import LabelStudio
+        from label_studio_sdk.core.api_error import ApiError
 
-    def _session(self) -> requests.Session:
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = requests.Session()
-        return session
+        if self.token_kind in ("none", "access"):
+            raise _Failed(LabelStudioError(token_advice(self.token_kind), status=401))
+        try:
+            with self._lock:
+                if self._sdk is None:
+                    # Its own retries would also repeat a POST that may have arrived.
+                    self._sdk = LabelStudio(  # type: ignore[no-untyped-call]
+                        base_url=self.url,
+                        api_key=self._api_key,
+                        timeout=self._timeout,
+                        max_retries=0,
+                        follow_redirects=False,
+                    )._client_wrapper
+                sdk = self._sdk
+            sdk.get_headers()
+        except ApiError as error:
+            raise _Failed(self._no_access(f"({error.status_code})", error.status_code)) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise _NotSent(self._unreachable(self.url, error)) from None
+        except ValueError:
+            raise _Failed(self._no_access("(an answer that is none)")) from None
+        return sdk
+
+    def _forget(self) -> None:
+        with self._lock:
+            self._sdk = None
 
     def _once(
         self,
@@ -178,23 +210,21 @@ class Transport:
         params: Mapping[str, Any] | None,
         body: Any,
         timeout: float | None,
-        header: str | None,
     ) -> Any:
         where = f"{method} {self.url}{path}"
         limit = timeout or self._timeout
+        sdk = self._authorized()
         try:
-            response = self._session().request(
-                method,
-                f"{self.url}{path}",
-                params=params,
+            response = sdk.httpx_client.request(
+                path.lstrip("/"),
+                method=method,
+                params=dict(params or {}),
                 json=body,
-                auth=_Bearer(header),
-                timeout=(min(_CONNECT_TIMEOUT, limit), limit),
-                allow_redirects=False,
+                request_options={"timeout": limit},
             )
-        except (requests.ConnectTimeout, requests.exceptions.ProxyError) as error:
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise _NotSent(self._unreachable(where, error)) from None
-        except requests.Timeout:
+        except httpx.TimeoutException:
             raise _Failed(
                 LabelStudioError(
                     f"Label Studio did not answer {where} within {limit:g} s. It is overloaded or "
@@ -202,15 +232,17 @@ class Transport:
                     retryable=True,
                 )
             ) from None
-        except requests.exceptions.ChunkedEncodingError:
-            raise _Failed(self._half(where)) from None
-        except requests.ConnectionError as error:
-            failure = self._unreachable(where, error)
-            raise (_NotSent(failure) if "refused" in str(error) else _Failed(failure)) from None
-        except requests.RequestException as error:
+        except (httpx.RemoteProtocolError, httpx.ReadError):
+            raise _Failed(
+                LabelStudioError(
+                    f"The answer to {where} broke off. Label Studio, or a proxy before it, closed "
+                    "the connection; try again and look at its log.",
+                    retryable=True,
+                )
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise LabelStudioError(
-                f"{where} cannot be called: {self.token.redact(str(error))[:200]}. "
-                "Check LABEL_STUDIO_URL."
+                f"{where} cannot be called: {str(error)[:200]}. Check LABEL_STUDIO_URL."
             ) from None
         return self._decode(response, where)
 
@@ -221,14 +253,16 @@ class Transport:
             retryable=True,
         )
 
-    def _half(self, where: str) -> LabelStudioError:
+    def _no_access(self, said: str, status: int | None = None) -> LabelStudioError:
         return LabelStudioError(
-            f"The answer to {where} broke off. Label Studio, or a proxy before it, closed the "
-            "connection; try again and look at its log.",
-            retryable=True,
+            f"Label Studio at {self.url} gave no access token for the personal access token "
+            f"{said}. It has run out, was revoked, or belongs to another Label Studio. "
+            f"{NEW_TOKEN}",
+            status=status,
+            retryable=status in RETRYABLE,
         )
 
-    def _decode(self, response: requests.Response, where: str) -> Any:
+    def _decode(self, response: httpx.Response, where: str) -> Any:
         status = response.status_code
         if 300 <= status < 400:
             raise LabelStudioError(
@@ -237,7 +271,9 @@ class Transport:
                 status=status,
             )
         if status >= 400:
-            raise _Failed(self._refused(response, where), _retry_after(response))
+            raise _Failed(
+                refusal(response, where, self.token_kind, self._api_key), retry_after(response)
+            )
         if status == 204 or not response.content:
             return None
         try:
@@ -252,40 +288,6 @@ class Transport:
                 )
             ) from None
 
-    def _refused(self, response: requests.Response, where: str) -> LabelStudioError:
-        status = response.status_code
-        detail = self.token.redact(error_text(response))
-        said = f"{where} answered {status}: {detail}."
-        if status == 401:
-            return LabelStudioError(f"{said} {self._token_advice(detail)}", status=status)
-        if status == 403:
-            advice = "The account of LABEL_STUDIO_API_KEY may not do this, or a setting forbids it."
-        elif status == 404:
-            advice = "It does not exist, or belongs to another organisation than our account."
-        elif status == 429:
-            advice = "Too many calls; try again later."
-        elif status >= 500:
-            advice = "Label Studio failed; look at its log (a locked SQLite passes by itself)."
-        else:
-            advice = "Label Studio does not accept what was sent."
-        return LabelStudioError(f"{said} {advice}", status=status, retryable=status in _RETRYABLE)
-
-    def _token_advice(self, detail: str) -> str:
-        if self.token.kind == "none":
-            return "Set LABEL_STUDIO_API_KEY to a token (Account & Settings in Label Studio)."
-        if self.token.kind == "access":
-            return (
-                "This is an access token, which lives five minutes; set LABEL_STUDIO_API_KEY to "
-                "the personal access token itself."
-            )
-        if self.token.kind == "legacy" and "legacy" in detail.lower():
-            return (
-                "Legacy tokens are off in this organisation: use a personal access token, or turn "
-                "them on (Organization, API Tokens Settings; at the first start "
-                "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN=true)."
-            )
-        return "The token is wrong or was reset; copy it anew to LABEL_STUDIO_API_KEY."
-
 
 class _Failed(Exception):
     """The call arrived, or may have."""
@@ -298,30 +300,3 @@ class _Failed(Exception):
 
 class _NotSent(_Failed):
     """The call certainly did not arrive: repeating it does no harm."""
-
-
-def _are_numbers(*values: object) -> bool:
-    return all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values)
-
-
-def _retry_after(response: requests.Response) -> float:
-    try:
-        return max(0.0, float(response.headers.get("Retry-After", "0")))
-    except ValueError:
-        return 0.0
-
-
-def error_text(response: requests.Response, limit: int = 400) -> str:
-    """Return what an error answer says, without markup, at most `limit` characters."""
-    try:
-        content = response.json()
-    except ValueError:
-        kind = response.headers.get("Content-Type", "")
-        return "a page, no reason" if "html" in kind else (response.text.strip()[:limit] or "-")
-    if isinstance(content, dict):
-        parts = [content.get("detail"), content.get("validation_errors"), content.get("error")]
-        told = [part if isinstance(part, str) else json.dumps(part) for part in parts if part]
-        text = "; ".join(told) or json.dumps(content)
-    else:
-        text = json.dumps(content)
-    return text[:limit].rstrip(". ")

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from ml_backend.errors import LabelStudioError
-from ml_backend.labelstudio.tokens import Token, token_kind
 from ml_backend.labelstudio.transport import Transport
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
@@ -22,7 +21,7 @@ def jwt(**claims: Any) -> str:
     def part(content: dict[str, Any]) -> str:
         return base64.urlsafe_b64encode(json.dumps(content).encode()).decode().rstrip("=")
 
-    return f"{part({'alg': 'HS256'})}.{part(claims)}.signature"
+    return f"{part({'alg': 'HS256'})}.{part(claims)}.c2ln"
 
 
 PERSONAL = jwt(token_type="refresh", exp=9_999_999_999)
@@ -58,7 +57,7 @@ def failure(transport: Transport, method: str = "GET", **kwargs: Any) -> LabelSt
     ],
 )
 def test_kinds_of_token(key: str, kind: str) -> None:
-    assert token_kind(key) == kind
+    assert Transport("http://x", key).token_kind == kind
 
 
 def test_a_legacy_token_is_sent_as_it_is(stand_in: Any, reply: Any) -> None:
@@ -78,7 +77,11 @@ def test_netrc_does_not_replace_the_token(
     assert stand_in.calls[0].headers["Authorization"] == f"Token {LEGACY}"
 
 
-def test_a_personal_token_is_exchanged_and_renewed_before_it_ends(
+def access(number: int, seconds: float = 300) -> str:
+    return jwt(token_type="access", exp=int(time.time() + seconds), n=number)
+
+
+def test_a_personal_token_is_exchanged_and_renewed_when_it_has_ended(
     stand_in: Any, reply: Any
 ) -> None:
     made = []
@@ -86,26 +89,25 @@ def test_a_personal_token_is_exchanged_and_renewed_before_it_ends(
     def handler(call: Any) -> Any:
         if call.path == "/api/token/refresh/":
             assert call.json == {"refresh": PERSONAL}
-            made.append(jwt(token_type="access", iat=1000, exp=1300, n=len(made)))
+            made.append(access(len(made), seconds=-10 if made else 300))
             return reply(content={"access": made[-1]})
         return reply(content={"seen": call.headers["Authorization"]})
 
     stand_in.handler = handler
-    now = [0.0]
-    transport = Transport(stand_in.url, PERSONAL, clock=lambda: now[0])
-    seen = []
-    for now[0] in (0.0, 200.0, 250.0, 300.0):
-        seen.append(transport.call("GET", "/api/x")["seen"])
-    assert [f"Bearer {made[index]}" for index in (0, 0, 1, 1)] == seen
+    transport = Transport(stand_in.url, PERSONAL)
+    assert {transport.call("GET", "/api/x")["seen"] for _ in range(3)} == {f"Bearer {made[0]}"}
+    assert len(made) == 1
+    assert transport.authorization() == f"Bearer {made[0]}"
 
 
 def test_an_access_token_that_ended_early_is_renewed_once(stand_in: Any, reply: Any) -> None:
-    tokens = iter(["first", "second", "third"])
+    tokens = [access(number) for number in range(3)]
+    left = iter(tokens)
 
     def handler(call: Any) -> Any:
         if call.path == "/api/token/refresh/":
-            return reply(content={"access": next(tokens)})
-        good = call.headers["Authorization"] == "Bearer second"
+            return reply(content={"access": next(left)})
+        good = call.headers["Authorization"] == f"Bearer {tokens[1]}"
         return reply(200 if good else 401, {"detail": "token expired"})
 
     stand_in.handler = handler
@@ -114,7 +116,7 @@ def test_an_access_token_that_ended_early_is_renewed_once(stand_in: Any, reply: 
     stand_in.handler = lambda call: (
         reply(401, {"detail": "no"})
         if call.path == "/api/x"
-        else (reply(content={"access": "fourth"}))
+        else (reply(content={"access": tokens[2]}))
     )
     assert failure(transport).status == 401
     assert [call.path for call in stand_in.calls[-3:]] == [
@@ -124,24 +126,29 @@ def test_an_access_token_that_ended_early_is_renewed_once(stand_in: Any, reply: 
     ]
 
 
-def test_many_threads_exchange_the_token_once() -> None:
-    exchanged = []
-
-    def renew(key: str) -> str:
-        time.sleep(0.05)
-        exchanged.append(key)
-        return "access"
-
-    token = Token(PERSONAL, renew)
-    threads = [threading.Thread(target=token.header) for _ in range(8)]
+def test_many_threads_exchange_the_token_once(stand_in: Any, reply: Any) -> None:
+    stand_in.handler = lambda call: reply(
+        content={"access": access(1)}, before=lambda: time.sleep(0.05)
+    )
+    transport = Transport(stand_in.url, PERSONAL)
+    threads = [threading.Thread(target=transport.authorization) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert exchanged == [PERSONAL]
-    token.forget("Bearer another")
-    assert token.header() == "Bearer access"
-    assert exchanged == [PERSONAL]
+    assert [call.path for call in stand_in.calls] == ["/api/token/refresh/"]
+
+
+@pytest.mark.parametrize("answer", [b"<html>log in</html>", b"{}", b'{"access": 3}', b"[]"])
+def test_an_answer_without_an_access_token(stand_in: Any, reply: Any, answer: bytes) -> None:
+    stand_in.handler = lambda call: reply(content=answer)
+    assert "no access token" in str(failure(Transport(stand_in.url, PERSONAL)))
+
+
+def test_a_personal_token_that_has_run_out(stand_in: Any) -> None:
+    error = failure(Transport(stand_in.url, jwt(token_type="refresh", exp=1)))
+    assert "run out" in str(error)
+    assert not stand_in.calls
 
 
 def test_a_revoked_personal_token_says_what_to_do(stand_in: Any, reply: Any) -> None:
@@ -152,23 +159,23 @@ def test_a_revoked_personal_token_says_what_to_do(stand_in: Any, reply: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("key", "detail", "said"),
+    ("key", "detail", "said", "calls"),
     [
-        ("", "no credentials", "Set LABEL_STUDIO_API_KEY"),
-        (LEGACY, "Invalid token.", "copy it anew"),
-        (LEGACY, "legacy token authentication has been disabled", "personal access token"),
-        (jwt(token_type="access"), "expired", "five minutes"),
+        ("", "no credentials", "Set LABEL_STUDIO_API_KEY", 0),
+        (LEGACY, "Invalid token.", "copy it anew", 1),
+        (LEGACY, "legacy token authentication has been disabled", "personal access token", 1),
+        (jwt(token_type="access"), "expired", "five minutes", 0),
     ],
 )
 def test_401_is_explained_by_the_kind_of_token(
-    stand_in: Any, reply: Any, key: str, detail: str, said: str
+    stand_in: Any, reply: Any, key: str, detail: str, said: str, calls: int
 ) -> None:
     stand_in.handler = lambda call: reply(401, {"detail": detail})
     error = failure(Transport(stand_in.url, key))
     assert error.status == 401
     assert not error.retryable
     assert said in str(error)
-    assert len(stand_in.calls) == 1
+    assert len(stand_in.calls) == calls
 
 
 @pytest.mark.parametrize(
@@ -257,4 +264,3 @@ def test_an_address_that_is_none() -> None:
 
 def test_nothing_shows_the_token() -> None:
     assert LEGACY not in repr(Transport("http://x", LEGACY))
-    assert LEGACY not in repr(Token(LEGACY, str))
