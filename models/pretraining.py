@@ -69,6 +69,8 @@ class Pretraining:
     ) -> None:  # fmt: skip
         if schedule.sizes[-1][0] != config.image_size:
             raise ValueError(f"The last size must be {config.image_size}, that of the LVM.")
+        if start is not None and start.config != config:
+            raise ValueError("The LVM to start from has another configuration; train with its own.")
         self.schedule, self.stamps, self.simulated = schedule, stamps, simulated
         self.out, self.report = out, report
         self.config = config
@@ -344,6 +346,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--data", action="append", required=True, help="folder of images; repeatable"
     )
     parser.add_argument("--out", required=True, help="folder of checkpoints and of the result")
+    parser.add_argument("--start", help="folder of an LVM to go on from; it sets size, width, crop")
     parser.add_argument("--size", type=int, default=96, help="side of the images, pixels")
     parser.add_argument("--width", type=int, default=32, help="channels of the first stage")
     parser.add_argument("--crop", type=float, default=0.55, help="central share of an image seen")
@@ -355,9 +358,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    small = given.size * 2 // 3 // 32 * 32
-    sizes = ((small, given.small_steps), (given.size, given.steps))
     try:
+        start = LVM.from_pretrained(given.start) if given.start else None
+        config = start.config if start else _small_lvm(given.size, given.width, given.crop)
+        small = config.image_size * 2 // 3 // 32 * 32
+        sizes = ((small, given.small_steps), (config.image_size, given.steps))
         schedule = Schedule(
             sizes=tuple(pair for pair in sizes if pair[1] > 0 and pair[0] > 0),
             decoder_steps=given.decoder_steps,
@@ -366,9 +371,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bfloat16=given.bfloat16,
             seed=given.seed,
         )
-        run_pretraining(
-            given.data, given.out, _small_lvm(given.size, given.width, given.crop), schedule
-        )
+        run_pretraining(given.data, given.out, config, schedule, start=start)
     except (ValueError, OSError, FloatingPointError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -182,6 +182,19 @@ def test_from_folders_to_an_lvm(folder: Path, tmp_path: Path) -> None:
     assert record["curve"][-1]["step"] == 3
 
 
+def test_it_goes_on_from_an_lvm(folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    start = LVM(replace(CONFIG, projection=7, decoder=False))
+    start.save_pretrained(tmp_path / "start")
+    arguments = ["--data", str(folder), "--out", str(tmp_path / "out"), "--batch", "4"]
+    arguments += ["--start", str(tmp_path / "start"), "--simulated", "6", "--small-steps", "0"]
+    assert main([*arguments, "--steps", "1"]) == 0
+    trained = LVM.from_pretrained(tmp_path / "out" / "lvm")
+    stem = "encoder.stages.0.0.expand.weight"
+    change = (trained.state_dict()[stem] - start.state_dict()[stem]).abs().max()
+    assert 0 < change < 0.05, "one step from the weights given, not from new ones"
+
+
 def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--data", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]) == 1
     assert "There is no folder" in capsys.readouterr().err
