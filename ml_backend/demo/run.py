@@ -105,17 +105,16 @@ class Demo:
         """Bring everything up to the first published version."""
         self._services.check_port()
         first = self._server.first_start
-        self._stack.callback(self._server.stop)
-        self._server.launch()
         self._collection = collection = collect(
             self._options, self._folder / "simulated", self._terminal.say, self._terminal.bar
         )
+        self._stack.callback(self._server.stop)
         waiting = self._terminal.waiting(
             "Starting Label Studio (the first time takes about a minute)"
             if first
             else "Starting Label Studio"
         )
-        self._server.wait(waiting)
+        self._server.start(waiting)
         self._stack.callback(self._services.stop)
         self._services.start(self._terminal.waiting("Starting backend and worker"))
         self._settings = self._services.settings()
