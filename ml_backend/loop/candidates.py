@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
+from ml_backend.errors import StoreError
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.drafts import Basis
 from ml_backend.loop.gate import GateDecision, compare
@@ -27,6 +29,7 @@ from ml_backend.store.versions import (
 from models.heads.base import Head
 
 _MEMBER = "\x1f"
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,11 @@ def train_candidate(
         return candidate, GateDecision(
             True, f"Promoted: the LVM was changed, so {champion.name} cannot be compared."
         )
-    kept = kept_candidate(store, champion.name)
+    kept = kept_or_none(store, champion.name)
+    if kept is None:
+        return candidate, GateDecision(
+            True, f"Promoted: the files of {champion.name} are broken, so it cannot be compared."
+        )
     before = _unseen_by_champion(kept, pool)
     decision = compare(before, candidate.unseen, pool.consensus, pool.audited)
     stale = sorted(set(kept.heads) - set(kept.usable(config)))
@@ -158,3 +165,12 @@ def kept_candidate(store: Store, name: str) -> Candidate:
         if ids is not None and told is not None and told.shape == (len(ids), len(labels)):
             unseen[control] = Unseen(tuple(labels), ids, told)
     return Candidate(heads, dict(committees), unseen, dict(meta.get("quality", {})))
+
+
+def kept_or_none(store: Store, name: str) -> Candidate | None:
+    """Read the heads of a version back; None (and a warning in the log) where they are broken."""
+    try:
+        return kept_candidate(store, name)
+    except StoreError as error:
+        _log.warning("version_broken", version=name, reason=str(error))
+        return None

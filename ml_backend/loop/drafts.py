@@ -124,9 +124,9 @@ def crown(store: Store, name: str, project_id: int, **values: Any) -> None:
         session.execute(update(Project).where(Project.id == project_id).values(champion=name))
 
 
-def unranked_free(store: Store, champion: str, free: Iterable[int]) -> tuple[int, int]:
-    """Return how many of the free tasks the champion has ranked, and how many not."""
+def coverage(store: Store, champion: str, free: Iterable[int]) -> tuple[int, int, int]:
+    """Return the places of the champion's queue, and the free tasks that are and are not on it."""
     with store.reading() as session:
         ranked = set(session.scalars(select(Ranking.task_id).where(Ranking.version == champion)))
     ours = set(free)
-    return len(ours & ranked), len(ours - ranked)
+    return len(ranked), len(ours & ranked), len(ours - ranked)

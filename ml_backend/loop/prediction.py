@@ -19,7 +19,7 @@ import numpy.typing as npt
 import structlog
 from sqlalchemy import select
 
-from ml_backend.errors import GalaxyLoopError
+from ml_backend.errors import GalaxyLoopError, StoreError
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import ChoicesControl, LabelConfig, parse_controls
 from ml_backend.labelstudio.images import ImageFetcher
@@ -207,7 +207,11 @@ class Predictor:
             ranking = session.execute(
                 select(Ranking.task_id, Ranking.score).where(Ranking.version == name)
             ).all()
-        heads = usable_heads(load_heads(version_folder(self._store.folder, name)), config)
+        try:
+            heads = usable_heads(load_heads(version_folder(self._store.folder, name)), config)
+        except StoreError as error:
+            _log.error("version_broken", version=name, reason=str(error))
+            heads = {}  # people go on without suggestions; the next round trains anew
         identity = version.lvm_identity if version else ""
         return _Champion(name, config, heads, {row[0]: row[1] for row in ranking}, identity)
 

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import case, delete, func, select, update
 
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.config import parse_controls
@@ -30,7 +30,7 @@ SWEEP_SECONDS = 3600.0
 _BATCH = 200
 _log = structlog.get_logger(__name__)
 
-__all__ = ["ReconcileReport", "VotesClient", "reconcile", "record_hint"]
+__all__ = ["ReconcileReport", "VotesClient", "consume_hints", "reconcile", "record_hint"]
 
 
 class VotesClient(Protocol):
@@ -80,6 +80,35 @@ def record_hint(store: Store, project_id: int, action: str, count: int = 1) -> b
             .execution_options(synchronize_session=False)
         )
         return bool(changed.rowcount)  # type: ignore[attr-defined]
+
+
+def consume_hints(store: Store, seen: Project) -> None:
+    """Forget the hints that a round has taken in; later ones stay.
+
+    Parameters
+    ----------
+    store : Store
+    seen : Project
+        The row as it was when the round began.
+    """
+    now = datetime.now(UTC)
+    left = Project.hints - seen.hints
+    asked = Project.training_requested_at
+    with store.session() as session:
+        session.execute(
+            update(Project)
+            .where(Project.id == seen.id)
+            .values(
+                hints=case((left > 0, left), else_=0),
+                first_hint_at=case((left > 0, now), else_=None),
+                training_requested_at=case((asked <= seen.training_requested_at, None), else_=asked)
+                if seen.training_requested_at
+                else asked,
+                failures=0,
+                retry_at=None,
+            )
+            .execution_options(synchronize_session=False)
+        )
 
 
 def reconcile(

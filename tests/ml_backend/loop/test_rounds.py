@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import Counter
@@ -17,6 +18,7 @@ from stand_ins import SHAPE_CONFIG, Sky, StandIn, settings_of, sky, tiny_lvm, tr
 from ml_backend.errors import LabelStudioError, StoreError
 from ml_backend.loop import candidates
 from ml_backend.loop.gate import GateDecision
+from ml_backend.loop.prediction import Predictor
 from ml_backend.loop.rounds import RoundContext, run_round
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
@@ -267,6 +269,57 @@ def test_a_failing_label_studio_leaves_the_published_version(world: World) -> No
     assert (begun.state, begun.stage) == ("building", "ranked")
     world.label_studio.import_predictions = importing  # type: ignore[method-assign]
     assert world.round().version == begun.name
+
+
+def test_a_champion_with_broken_files_is_replaced(world: World) -> None:
+    world.vote(9)
+    broken = world.round().version
+    for path in version_folder(world.store.folder, str(broken)).rglob("head.json"):
+        path.write_text("{")
+    task = {"id": world.tasks[0], "data": {"image": world.images[world.tasks[0]]}}
+    prediction = Predictor(world.store, 1, world.sky, tiny_lvm).predict([task])[0]
+    assert prediction["result"] == []
+    report = world.round()
+    assert report.kind == "trained"
+    assert "broken" in world.versions()[-1].gate["reason"]
+    assert world.round().version is None
+
+
+def test_a_disk_that_is_full_leaves_the_published_version(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.vote(6)
+    before = world.round().version
+    world.vote(6, start=6)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", full)
+        with pytest.raises(StoreError, match="the disk is full"):
+            world.round()
+    assert world.published == before
+    task = {"id": world.tasks[0], "data": {"image": world.images[world.tasks[0]]}}
+    prediction = Predictor(world.store, 1, world.sky, tiny_lvm).predict([task])[0]
+    assert (prediction["model_version"], len(prediction["result"])) == (before, 1)
+    report = world.round()
+    assert world.published == report.version != before
+    assert world.versions()[-1].votes == 12
+
+
+def test_when_everything_is_labelled_the_heads_are_still_renewed(world: World) -> None:
+    world.vote(30)
+    served = world.round().version
+    world.vote(30, start=30)
+    report = world.round()
+    assert report.kind == "trained"
+    assert world.versions()[-1].votes == 60
+    assert world.published == served, "Label Studio cannot switch to a version without predictions"
+    project = world.store.projects.get(1)
+    assert project is not None
+    assert project.champion == report.version
+    assert world.round().version is None
 
 
 def test_hints_that_come_during_a_round_stay(world: World) -> None:

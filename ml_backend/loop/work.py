@@ -1,0 +1,119 @@
+"""A round's work: what it was given, what it has read, and how long each step took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
+from ml_backend.loop.drafts import Basis
+from ml_backend.loop.encoding import Fetcher, encode_missing, missing_images
+from ml_backend.loop.pool import Pool, load_pool
+from ml_backend.loop.votes import ReconcileReport
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Project
+from models.heads.base import Head
+from models.lvm import LVM
+
+ENCODE_SECONDS = 20.0
+"""Longest time that a round of a project with a champion spends on new images; the rest waits."""
+
+
+@dataclass
+class RoundContext:
+    """What a round works with.
+
+    Attributes
+    ----------
+    store : Store
+    client : LabelStudioClient
+    fetcher : ImageFetcher
+    lvm : callable
+        Returns the LVM.
+    priors : callable
+        Controls to the heads that know them without a vote.
+    progress : callable
+        Called with (share done, what is being done); may raise to stop the round.
+    """
+
+    store: Store
+    client: LabelStudioClient
+    fetcher: Fetcher
+    lvm: Callable[[], LVM]
+    priors: Callable[[Sequence[ChoicesControl]], Mapping[str, Head]] = lambda controls: {}
+    progress: Callable[[float, str], None] = lambda share, message: None
+
+
+@dataclass
+class RoundReport:
+    """What a round did; `version` is the published one, None where there was nothing to do."""
+
+    version: str | None = None
+    kind: str | None = None
+    rejected: str | None = None
+    message: str = ""
+    images_left: int = 0
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class RoundWork:
+    """One round at work.
+
+    Attributes
+    ----------
+    context : RoundContext
+    project : Project
+        As it was when the round began.
+    report : RoundReport
+    config : LabelConfig
+    pool : Pool
+    basis : Basis
+        What a version that is made now rests on; these three are there after `take_in`.
+    """
+
+    config: LabelConfig
+    pool: Pool
+    basis: Basis
+
+    def __init__(self, context: RoundContext, project: Project) -> None:
+        self.context, self.store = context, context.store
+        self.project, self.project_id = project, project.id
+        self.report = RoundReport()
+        self.began = time.monotonic()
+
+    @contextmanager
+    def timed(self, step: str, share: float, message: str) -> Iterator[None]:
+        """Report a step and keep the seconds that it took."""
+        self.context.progress(share, message)
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = time.monotonic() - start
+            self.report.timings[step] = round(self.report.timings.get(step, 0.0) + seconds, 4)
+
+    def take_in(self, read: ReconcileReport) -> None:
+        """Encode what is new, and load the pool."""
+        self.config = read.config
+        lvm = self.context.lvm()
+        embeddings = self.store.embeddings(lvm.identity, lvm.dimension)
+        with self.timed("encode", 0.1, "Encoding new images"):
+            images = missing_images(self.store, self.project_id, embeddings)
+            if images:
+                encoded = encode_missing(
+                    self.store,
+                    self.context.fetcher,
+                    lvm,
+                    images,
+                    lambda done, total: self.context.progress(
+                        0.1 + 0.4 * done / total, f"Encoded {done} of {total} images"
+                    ),
+                    seconds=ENCODE_SECONDS if self.project.champion else None,
+                )
+                self.report.images_left = encoded.left
+        with self.timed("pool", 0.5, "Reading votes and embeddings"):
+            self.pool = load_pool(self.store, self.project_id, self.config, embeddings)
+        self.basis = Basis(self.pool.digest, self.config.digest, lvm.identity)
