@@ -12,7 +12,7 @@ from scipy.special import expit, softmax
 from models.heads.linear import Doubles, fit_linear, folds_of, projection_of
 from models.metrics import log_losses
 
-STRENGTHS = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0)
+STRENGTHS = (1000.0, 200.0, 40.0, 8.0)
 PRIOR_SHARES = (0.0, 0.5, 1.0)
 
 
@@ -79,7 +79,7 @@ def cross_fit(
     features = projection.apply(embeddings)
     given = np.zeros((n, k)) if prior is None else embeddings @ prior[0] + prior[1]
     shares = PRIOR_SHARES if prior is not None else (0.0,)
-    count = max(2, min(n, 10 if n < 40 else 5))
+    count = max(2, min(n, 10 if n < 20 else 5))
     fold = folds_of(embeddings, targets, count, seed)
 
     members: list[tuple[float, NDArray[Any], NDArray[Any]]] = []
