@@ -139,7 +139,7 @@ def run(labels: Path, rounds: int, folder: Path) -> tuple[list[Measured], float,
         server = LabelStudioServer(folder / "label-studio", free_port(), files)
         stack.callback(server.stop)
         server.start()
-        services = Services(server, folder / "backend", free_port())
+        services = Services(server, folder / "backend", free_port(), bursts=True)
         stack.callback(services.stop)
         services.start()
         settings = services.settings()

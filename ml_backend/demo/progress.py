@@ -15,6 +15,7 @@ from ml_backend.store.versions import load_heads, version_folder
 from models.heads.base import Head
 
 PATIENCE = 300.0
+NUDGE_AFTER = 15.0
 LOOK_EVERY = 0.2
 _ENDED = ("published", "retired", "rejected")
 
@@ -94,8 +95,23 @@ class LoopProgress:
         note = "" if newest.state == "published" else newest.problem or newest.state
         return Landed(newest.votes, project.champion, newest.seconds, note)
 
-    def wait(self, votes: int, shown: Callable[[float, str], None] | None = None) -> Landed:
-        """Wait for :meth:`landed`; `shown` gets the running job's progress [0, 1] and message.
+    def wait(
+        self,
+        votes: int,
+        shown: Callable[[float, str], None] | None = None,
+        nudge: bool = False,
+    ) -> Landed:
+        """Wait for :meth:`landed`.
+
+        Parameters
+        ----------
+        votes : int
+            Votes that the round must have.
+        shown : callable, optional
+            Gets the running job's progress [0, 1] and message.
+        nudge : bool
+            Ask for a round where none begins by itself for a while: Label Studio gives a
+            webhook one second and no second try.
 
         Raises
         ------
@@ -110,6 +126,10 @@ class LoopProgress:
             sign = None if job is None else (job.id, job.state, job.progress, job.message)
             if sign != last:
                 last, moved = sign, time.monotonic()
+            idle = job is None or job.state not in ("queued", "running")
+            if nudge and idle and time.monotonic() - moved > NUDGE_AFTER:
+                nudge = False
+                self.request_round()
             if job is not None and shown and job.state == "running":
                 shown(job.progress, job.message)
             if time.monotonic() - moved > self._patience:

@@ -92,7 +92,9 @@ class Demo:
         self._server = LabelStudioServer(
             self._folder / "label-studio", options.label_studio_port, self._files
         )
-        self._services = Services(self._server, self._folder / "backend", options.port)
+        self._services = Services(
+            self._server, self._folder / "backend", options.port, bursts=options.annotators > 0
+        )
         self._provision = self._server.provision()
         self._stack = stack
 
@@ -156,7 +158,7 @@ class Demo:
             done += crew.annotate(count, lambda: step(1))
             if count < burst:
                 self._loop.request_round()
-            self._record(self._loop.wait(done))
+            self._record(self._loop.wait(done, nudge=True))
         self._terminal.end()
         self._terminal.say(f"{done} votes are in; the last round was trained on all of them.")
 

@@ -17,8 +17,10 @@ from ml_backend.errors import DemoError
 from ml_backend.settings import Settings, load_settings
 
 START_SECONDS = 120.0
-# People are near: a single vote should not wait long. The environment may say otherwise.
-TUNING = {"GALAXYLOOP_SECONDS_PER_ROUND": "20", "GALAXYLOOP_POLL_SECONDS": "30"}
+# A person is near: a single vote should not wait long. The environment may say otherwise.
+FOR_A_PERSON = {"GALAXYLOOP_SECONDS_PER_ROUND": "20", "GALAXYLOOP_POLL_SECONDS": "30"}
+# Simulated people come in bursts as large as a round: none should begin within a burst.
+FOR_BURSTS = {"GALAXYLOOP_SECONDS_PER_ROUND": "600", "GALAXYLOOP_POLL_SECONDS": "600"}
 
 
 class Services:
@@ -32,9 +34,13 @@ class Services:
         Folder of the backend's data and logs.
     port : int
         Port of the backend on 127.0.0.1.
+    bursts : bool
+        Whether votes come in bursts of ``votes_per_round``.
     """
 
-    def __init__(self, server: LabelStudioServer, folder: Path, port: int) -> None:
+    def __init__(
+        self, server: LabelStudioServer, folder: Path, port: int, bursts: bool = False
+    ) -> None:
         self.folder = folder.resolve()
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
@@ -52,7 +58,7 @@ class Services:
         }
         if server.files is not None:
             self.overrides["GALAXYLOOP_IMAGE_FOLDERS"] = str(server.files)
-        for name, value in TUNING.items():
+        for name, value in (FOR_BURSTS if bursts else FOR_A_PERSON).items():
             self.overrides[name] = os.environ.get(name) or value
         self.backend = self._child("backend", "serve")
         self.worker = self._child("worker", "work")
