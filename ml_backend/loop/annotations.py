@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.labelstudio.regions import read_annotation
-from ml_backend.store.tables import Project, Ranking, Task, Vote
+from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
 
 
 @dataclass
@@ -82,6 +82,7 @@ def take_in(
     for vote in session.scalars(select(Vote).where(Vote.task_id.in_(ids))):
         votes.setdefault(vote.annotation_id, []).append(vote)
     image_field = main_field(config)
+    served = _Served(session, project_id, ids)
     for item in found:
         task = tasks.get(item["id"])
         if task is None:
@@ -105,10 +106,47 @@ def take_in(
             if not isinstance(annotation, dict) or not isinstance(annotation.get("id"), int):
                 continue
             old = mine.pop(annotation["id"], [])
-            _take_annotation(session, project, task, annotation, old, config, report)
+            _take_annotation(session, project, task, annotation, old, config, report, served)
         for gone in itertools.chain.from_iterable(mine.values()):
             session.delete(gone)
             report.votes_removed += 1
+
+
+class _Served:
+    """What people were shown: Label Studio's lists do not say, so it is told from our own queue.
+
+    A version served a task where it was the published one when the annotator began (the time of
+    the annotation less its lead time, by Label Studio's clock) and has the task in its ranking.
+    """
+
+    def __init__(self, session: Session, project_id: int, task_ids: Sequence[int]) -> None:
+        self._times = session.execute(
+            select(Version.name, Version.published_at)
+            .where(Version.project_id == project_id, Version.published_at.is_not(None))
+            .order_by(Version.published_at.desc())
+        ).all()
+        rows = session.scalars(select(Ranking).where(Ranking.task_id.in_(task_ids)))
+        self._rankings = {(row.version, row.task_id): row for row in rows}
+
+    def version(self, task_id: int, annotation: dict[str, Any]) -> str | None:
+        """Return the version that served the task, None where none did."""
+        submitted = time_of(annotation.get("created_at"))
+        if submitted is None:
+            return None
+        begun = submitted - timedelta(seconds=_seconds(annotation.get("lead_time")) or 0.0)
+        name = next((name for name, since in self._times if since and since <= begun), None)
+        return name if (name, task_id) in self._rankings else None
+
+    def labels(self, task_id: int, version: str | None) -> dict[str, list[str]]:
+        """Return the labels that a version suggested, by control."""
+        row = self._rankings.get((version or "", task_id))
+        answers = row.answers if row is not None else {}
+        return {control: list(answer["labels"]) for control, answer in answers.items()}
+
+    def from_audit(self, task_id: int, version: str | None) -> bool:
+        """Tell whether a version served the task by its audit arm."""
+        row = self._rankings.get((version or "", task_id))
+        return row is not None and row.arm == "audit"
 
 
 def _take_annotation(
@@ -119,6 +157,7 @@ def _take_annotation(
     old: list[Vote],
     config: LabelConfig,
     report: ReconcileReport,
+    served: _Served,
 ) -> None:
     updated = time_of(annotation.get("updated_at"))
     unchanged = bool(old) and all(vote.updated_at == updated for vote in old)
@@ -129,6 +168,8 @@ def _take_annotation(
     report.skips += skipped and not old
     reading = read_annotation(annotation, config)
     version = next((answer.model_version for answer in reading.answers), None)
+    version = version or served.version(task.id, annotation)
+    shown = served.labels(task.id, version) if annotation.get("parent_prediction") else {}
     common: dict[str, Any] = {
         "annotation_id": annotation["id"],
         "project_id": project.id,
@@ -138,13 +179,15 @@ def _take_annotation(
         "updated_at": updated,
         "lead_time": _seconds(annotation.get("lead_time")),
         "shown_version": version,
-        "audit": _from_audit(session, project, task, version),
+        "audit": served.from_audit(task.id, version),
     }
+    task.audit = task.audit or common["audit"]
     rows: dict[str, dict[str, Any]] = {}
     if skipped:
         rows[""] = {"labels": [], "skipped": True, "origin": "", "accepted": None}
     for answer in () if skipped else reading.answers:
-        same = None if answer.suggested is None else set(answer.suggested) == set(answer.labels)
+        told = shown.get(answer.control) if answer.suggested is None else answer.suggested
+        same = None if told is None else set(told) == set(answer.labels)
         rows[answer.control] = {
             "labels": list(answer.labels),
             "skipped": False,
@@ -166,17 +209,6 @@ def _take_annotation(
     for vote in [] if unchanged else before.values():
         session.delete(vote)
         report.votes_removed += 1
-
-
-def _from_audit(session: Session, project: Project, task: Task, version: str | None) -> bool:
-    arm = session.scalar(
-        select(Ranking.arm).where(
-            Ranking.version == (version or project.champion or ""), Ranking.task_id == task.id
-        )
-    )
-    if arm == "audit":
-        task.audit = True
-    return arm == "audit"
 
 
 def _no_image(image_field: str) -> str:

@@ -179,7 +179,7 @@ class StandIn:
             "created_at": _now(),
             "updated_at": _now(),
             "lead_time": 2.5,
-            "prediction": shown[-1] if shown else {},
+            "parent_prediction": shown[-1]["id"] if shown else None,
             **fields,
         }
         found["annotations"].append(annotation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,41 @@ def test_what_is_kept_of_a_vote(place: Place) -> None:
     assert task is not None
     assert task.audit
     assert task.is_labeled
+
+
+def test_what_was_shown_is_told_from_our_own_queue(place: Place) -> None:
+    """Label Studio's task list leaves the snapshot of the prediction out."""
+    now = datetime.now(UTC)
+    answers = {"shape": {"labels": ["Spiral"], "confidence": 0.9}}
+    with place.store.session() as session:
+        for number, age in ((1, 100), (2, 10)):
+            session.add(
+                Version(name=f"v{number}", project_id=1, number=number, kind="trained",
+                        state="retired", created_at=now,
+                        published_at=now - timedelta(seconds=age))
+            )  # fmt: skip
+        session.flush()
+        for number, task in ((1, 0), (1, 1), (2, 0), (2, 2)):
+            session.add(
+                Ranking(version=f"v{number}", task_id=place.tasks[task], place=task,
+                        score=0.1 * task, arm="audit" if number == 2 else "active",
+                        answers=answers)
+            )  # fmt: skip
+    annotate = place.label_studio.annotate
+    annotate(place.tasks[0], "Spiral", prediction=None, parent_prediction=5)
+    annotate(place.tasks[1], "Smooth", prediction=None, parent_prediction=6, lead_time=50.0)
+    annotate(place.tasks[2], "Smooth", prediction=None, parent_prediction=None)
+    annotate(place.tasks[3], "Smooth", prediction=None, parent_prediction=7)
+    place.read()
+    with place.store.reading() as session:
+        votes = session.scalars(select(Vote).order_by(Vote.id)).all()
+    told = [(vote.shown_version, vote.accepted, vote.audit) for vote in votes]
+    assert told == [
+        ("v2", True, True),
+        ("v1", False, False),
+        ("v2", None, True),
+        (None, None, False),
+    ]
 
 
 def test_a_skip_is_kept_but_is_no_vote(place: Place) -> None:
