@@ -146,8 +146,11 @@ def test_a_person_corrects_suggestions_and_the_queue_follows(
     votes = {vote.task_id: vote for vote in running_loop.votes(project.id)}
     assert votes[task].labels == [corrected]
     assert votes[task].origin == "prediction-changed"
+    assert votes[task].accepted is False
+    assert votes[task].shown_version == suggesting
     assert votes[second].labels == [accepted]
     assert votes[second].origin == "prediction"
+    assert votes[second].accepted is True
     assert state.version != suggesting
     assert running_loop.owner.project(project.id)["model_version"] == state.version
 
