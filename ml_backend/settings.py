@@ -118,7 +118,7 @@ class Settings(BaseSettings):
         1000, alias="GALAXYLOOP_MAX_PREDICT_TASKS", gt=0, description="Most tasks in a /predict."
     )
     max_predict_requests: int = Field(
-        4,
+        8,
         alias="GALAXYLOOP_MAX_PREDICT_REQUESTS",
         gt=0,
         description="Most /predict requests at work at once; more are answered 503.",
