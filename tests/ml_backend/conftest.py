@@ -8,6 +8,8 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from ml_backend.settings import Settings
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 
@@ -17,3 +19,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     with threadpool_limits(1):
         yield
+
+
+@pytest.fixture(autouse=True)
+def settings_of_no_one_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a developer's environment nor a loop that runs for other tests says anything here."""
+    for field in Settings.model_fields.values():
+        monkeypatch.delenv(str(field.alias), raising=False)
