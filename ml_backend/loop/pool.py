@@ -11,6 +11,7 @@ import numpy.typing as npt
 from sqlalchemy import select
 
 from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.acquisition import audit_order
 from ml_backend.loop.consensus import CastVote, Consensus, consensus
 from ml_backend.loop.prediction import learned_controls
 from ml_backend.store.database import Store
@@ -38,7 +39,7 @@ class Pool:
     consensus : dict of str to Consensus
         By control; empty ones where nobody has answered.
     audited : frozenset of int
-        Tasks with votes that were served by the audit arm.
+        Tasks with votes that a random order led to, whichever arm served them (see `_audited`).
     digest : str
         Changes with the votes that count.
     """
@@ -127,6 +128,23 @@ def load_pool(
         is_voted=np.isin(ids, voted),
         votes=len(used),
         consensus=agreed,
-        audited=frozenset(vote.task_id for vote in used if vote.audit),
+        audited=_audited(
+            ids, voted, [vote.task_id for vote in used if vote.audit], store.settings.seed
+        ),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
     )
+
+
+def _audited(task_ids: Ids, voted: Ids, drawn: list[int], seed: int) -> frozenset[int]:
+    """Return the voted tasks that the random order has reached.
+
+    The audit arm serves the first tasks of that order that have no votes yet, so alone it is
+    drawn from what the active arm left over. The order up to the last task that the arm served
+    is a sample that no model chose: its tasks count whichever arm was first.
+    """
+    order = task_ids[audit_order(task_ids, seed)]
+    reached = np.flatnonzero(np.isin(order, drawn))
+    if not len(reached):
+        return frozenset()
+    front = order[: reached[-1] + 1]
+    return frozenset(front[np.isin(front, voted)].tolist())
