@@ -124,9 +124,13 @@ def crown(store: Store, name: str, project_id: int, **values: Any) -> None:
         session.execute(update(Project).where(Project.id == project_id).values(champion=name))
 
 
+def ranked_tasks(store: Store, name: str) -> set[int]:
+    """Return the tasks that a version has in its queue."""
+    with store.reading() as session:
+        return set(session.scalars(select(Ranking.task_id).where(Ranking.version == name)))
+
+
 def coverage(store: Store, champion: str, free: Iterable[int]) -> tuple[int, int, int]:
     """Return the places of the champion's queue, and the free tasks that are and are not on it."""
-    with store.reading() as session:
-        ranked = set(session.scalars(select(Ranking.task_id).where(Ranking.version == champion)))
-    ours = set(free)
+    ranked, ours = ranked_tasks(store, champion), set(free)
     return len(ranked), len(ours & ranked), len(ours - ranked)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ml_backend.errors import StoreError
 from ml_backend.labelstudio.queue import publish
 from ml_backend.loop import drafts
 from ml_backend.loop.candidates import Candidate, keep
 from ml_backend.loop.ordering import OrderOptions, make_order
 from ml_backend.loop.work import RoundWork
 from ml_backend.store.tables import Version
-from ml_backend.store.versions import version_folder, write_predictions
+from ml_backend.store.versions import load_predictions, version_folder, write_predictions
 
 
 def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) -> None:
@@ -64,19 +65,7 @@ def publish_ranked(work: RoundWork, version: Version, predictions: list[dict[str
     LabelStudioError
         The published version is as it was.
     """
-    problem: str | None = None
-    with work.timed("publish", 0.75, f"Publishing {version.name}"):
-        if predictions:
-            told = publish(work.context.client, work.project_id, version.name, predictions)
-            problem = told.problem or None
-            work.report.timings["import"] = round(told.import_seconds, 4)
-            work.report.timings["switch"] = round(told.switch_seconds, 4)
-            if told.refused:
-                refused = ", ".join(map(str, told.refused[:5]))
-                problem = problem or (
-                    f"Label Studio refused {len(told.refused)} predictions (tasks {refused}"
-                    "...): they do not fit the labelling configuration."
-                )
+    problem = _publish(work, version, predictions)
     drafts.crown(
         work.store,
         version.name,
@@ -89,6 +78,62 @@ def publish_ranked(work: RoundWork, version: Version, predictions: list[dict[str
     said = f"Published {version.name} ({version.kind}, {len(predictions)} tasks)."
     work.report.message = " ".join(filter(None, [work.report.message, said, problem or ""]))
     work.context.progress(1.0, said)
+
+
+def restore_order(work: RoundWork, champion: Version) -> bool:
+    """Publish the champion's kept order again where Label Studio has lost it.
+
+    People may delete predictions there, choose another model version, or bring an older backup
+    back; without the champion's predictions tasks are served at random.
+
+    Returns
+    -------
+    bool
+        Whether something was lost.
+
+    Raises
+    ------
+    LabelStudioError
+        Label Studio failed.
+    StoreError
+        The order was lost, and its file cannot be read: rank anew.
+    """
+    client, project_id = work.context.client, work.project_id
+    count = client.model_versions(project_id).get(champion.name, 0)
+    known = set(work.pool.task_ids.tolist())
+    wanted = drafts.ranked_tasks(work.store, champion.name) & known
+    # Where something was wrong when it was published, some of it may never have been there.
+    whole = count > 0 if champion.problem else count >= len(wanted)
+    current = client.project(project_id).get("model_version") == champion.name
+    if not wanted or (whole and current):
+        return False
+    predictions = load_predictions(version_folder(work.store.folder, champion.name))
+    left = [item for item in predictions or () if item["task"] in known]
+    if not left:
+        raise StoreError(f"The order of {champion.name} is not kept.")
+    problem = _publish(work, champion, left)
+    drafts.note(work.store, champion.name, problem=problem, in_label_studio=True)
+    work.report.version, work.report.kind = champion.name, champion.kind
+    said = f"Published {champion.name} again: Label Studio did not have its order any more."
+    work.report.message = " ".join(filter(None, [work.report.message, said, problem or ""]))
+    return True
+
+
+def _publish(work: RoundWork, version: Version, predictions: list[dict[str, Any]]) -> str | None:
+    """Bring predictions into Label Studio and switch to them; return what is wrong with them."""
+    with work.timed("publish", 0.75, f"Publishing {version.name}"):
+        if not predictions:
+            return None
+        told = publish(work.context.client, work.project_id, version.name, predictions)
+        work.report.timings["import"] = round(told.import_seconds, 4)
+        work.report.timings["switch"] = round(told.switch_seconds, 4)
+    if told.problem or not told.refused:
+        return told.problem or None
+    refused = ", ".join(map(str, told.refused[:5]))
+    return (
+        f"Label Studio refused {len(told.refused)} predictions (tasks {refused}...): they do not "
+        "fit the labelling configuration."
+    )
 
 
 def _options(work: RoundWork) -> OrderOptions:

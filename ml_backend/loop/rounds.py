@@ -14,6 +14,8 @@ What is published when:
 * the champion's queue no longer fits (votes came but its challenger was rejected, tasks came that
   it could have ranked, fewer than half of its tasks are left): a ``rerank`` version with the
   champion's heads;
+* Label Studio has lost the champion's order (predictions deleted, another model version chosen,
+  an older backup): the same order again, under the same name;
 * a rollback: a ``rollback`` version with the heads of the named one. It is the champion from then
   on: the next challenger, which needs new votes or a request, must not be worse than it.
 """
@@ -36,7 +38,7 @@ from ml_backend.loop.candidates import (
 )
 from ml_backend.loop.cleaning import clean_disk
 from ml_backend.loop.prediction import learned_controls
-from ml_backend.loop.publishing import publish_ranked, rank_and_publish
+from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
 from ml_backend.loop.votes import consume_hints, reconcile
 from ml_backend.loop.work import RoundContext, RoundReport, RoundWork
 from ml_backend.store.database import Store
@@ -175,8 +177,14 @@ def _rerank_if_needed(work: RoundWork) -> bool:
         _cold(work, None)
         return True
     if work.basis.fits(champion) and not _queue_low(work, champion):
-        work.report.message = work.report.message or "Nothing is new."
-        return False
+        try:
+            if restore_order(work, champion):
+                return True
+        except StoreError as error:
+            _log.warning("order_not_restored", version=champion.name, reason=str(error))
+        else:
+            work.report.message = work.report.message or "Nothing is new."
+            return False
     if champion.kind == "cold" and not work.pool.has_votes:
         _cold(work, None)
         return True

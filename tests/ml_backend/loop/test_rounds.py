@@ -200,6 +200,36 @@ def test_tasks_that_come_to_a_full_queue_wait_for_the_next_version(world: World)
     assert world.round().version is None
 
 
+@pytest.mark.parametrize("lost", ["all", "some", "the choice of the version"])
+def test_an_order_that_label_studio_lost_is_published_again(world: World, lost: str) -> None:
+    world.vote(6)
+    name = str(world.round().version)
+    order = world.label_studio.served(1)
+    if lost == "all":
+        world.label_studio.delete_version(1, name)
+    if lost == "some":
+        for row in world.label_studio.predictions(1, name)[::2]:
+            world.label_studio.delete_prediction(row["id"])
+    else:
+        world.label_studio.update_project(1, model_version="")
+    since = world.versions()[-1].published_at
+    report = world.round(full=True)
+    assert (report.version, report.kind) == (name, "trained")
+    assert "did not have its order" in report.message
+    assert (world.published, world.label_studio.served(1)) == (name, order)
+    assert [(v.name, v.published_at) for v in world.versions()] == [(name, since)]
+    assert world.round(full=True).version is None
+
+
+def test_a_lost_order_whose_file_is_broken_is_ranked_anew(world: World) -> None:
+    world.vote(6)
+    name = str(world.round().version)
+    world.label_studio.delete_version(1, name)
+    (version_folder(world.store.folder, name) / "predictions.json").write_text("{")
+    assert world.round().kind == "rerank"
+    assert len(world.label_studio.served(1)) == 20
+
+
 def test_a_broken_image_costs_only_itself(world: World) -> None:
     addresses = ["junk://1", "file:///etc/passwd", "", None]
     broken = world.label_studio.add_tasks(1, addresses)
