@@ -153,7 +153,7 @@ class Predictor:
 
     def warm_up(self) -> None:
         """Load the champion's heads and embeddings ahead of the first request."""
-        champion = self._current(self._store.projects.get(self._project_id))
+        champion = self._current()
         if champion is not None:
             self._embeddings(champion)
 
@@ -172,7 +172,7 @@ class Predictor:
             and in [0, 1]. The result is empty where the image cannot be used (the reason is kept
             on the task), where the deadline passed, and where there is no version yet.
         """
-        champion = self._current(self._store.projects.get(self._project_id))
+        champion = self._current()
         if champion is None:
             version = initial_version(self._project_id)
             return [{"model_version": version, "score": LAST, "result": []} for _ in tasks]
@@ -189,8 +189,12 @@ class Predictor:
             predictions[place]["score"] = champion.scores.get(task_id, score)
         return predictions
 
-    def _current(self, project: Project | None) -> _Champion | None:
+    def _current(self) -> _Champion | None:
         """Return the champion, loaded again when it or the configuration has changed."""
+        # Two columns, not the object: this is asked for every request.
+        columns = select(Project.champion, Project.label_config)
+        with self._store.reading() as session:
+            project = session.execute(columns.where(Project.id == self._project_id)).first()
         if project is None or not project.champion:
             return None
         with self._lock:
