@@ -18,12 +18,14 @@ _STRATEGIES = click.Choice(
         "ranked_batch",
     ]
 )
+# What a database can hold.
+_PROJECT = click.IntRange(1, 2**63 - 1)
 
 
 @main.command()
 @click.option("--url", help="Address of Label Studio (LABEL_STUDIO_URL).")
 @click.option("--api-key", help="Access token (LABEL_STUDIO_API_KEY; safer than an argument).")
-@click.option("--project", type=int, required=True, help="Number in the project's address.")
+@click.option("--project", type=_PROJECT, required=True, help="Number in the project's address.")
 @click.option("--strategy", type=_STRATEGIES, help="Query strategy (GALAXYLOOP_STRATEGY).")
 @click.option("--votes-per-round", type=click.IntRange(1), help="New votes that start a round.")
 @click.option(
@@ -55,7 +57,7 @@ def connect(
 
 
 @main.command()
-@click.option("--project", type=int, help="Only this project.")
+@click.option("--project", type=_PROJECT, help="Only this project.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @spoken
 def doctor(project: int | None, as_json: bool) -> None:
@@ -82,7 +84,7 @@ def doctor(project: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--project", type=int, help="Only this project.")
+@click.option("--project", type=_PROJECT, help="Only this project.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @spoken
 def jobs(project: int | None, as_json: bool) -> None:
@@ -115,7 +117,7 @@ def jobs(project: int | None, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--project", type=int, required=True, help="Number of the project.")
+@click.option("--project", type=_PROJECT, required=True, help="Number of the project.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @spoken
 def versions(project: int, as_json: bool) -> None:
@@ -154,7 +156,7 @@ def versions(project: int, as_json: bool) -> None:
 
 
 @main.command()
-@click.option("--project", type=int, required=True, help="Number of the project.")
+@click.option("--project", type=_PROJECT, required=True, help="Number of the project.")
 @click.argument("version")
 @spoken
 def rollback(project: int, version: str) -> None:

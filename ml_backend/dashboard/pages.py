@@ -9,6 +9,7 @@ from flask import Blueprint, Response, jsonify, render_template, request
 
 from ml_backend.dashboard.checkups import Checkups
 from ml_backend.dashboard.overview import job_details, overviews, quality_labelled
+from ml_backend.protocol.payloads import project_number
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store
 
@@ -76,7 +77,8 @@ def create_pages(
 
     @blueprint.get("/jobs")
     def jobs() -> dict[str, Any]:
-        project = request.args.get("project", type=int)
+        named = request.args.get("project")
+        project = None if named is None else project_number(named)
         limit = min(max(request.args.get("limit", 50, type=int), 1), 1000)
         return {"jobs": [job_details(job) for job in store.jobs.listing(project, limit)]}
 

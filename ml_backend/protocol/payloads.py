@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from flask import Request
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
@@ -15,6 +15,8 @@ from ml_backend.protocol.problems import Problem
 _REMEDY = "Send what Label Studio sends; docs/operators.md names the versions that are supported."
 # A few of the faults say as much as all of them.
 _SHOWN_FAULTS = 5
+# What a database can hold; without `strict`, true would be 1.
+Id = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
 
 
 class Payload(BaseModel):
@@ -40,7 +42,7 @@ class SetupRequest(Payload):
 class TaskPayload(Payload):
     """One task of ``POST /predict``; `data` holds the image address under the field's name."""
 
-    id: int | None = None
+    id: Id | None = None
     data: dict[str, Any]
 
 
@@ -62,7 +64,7 @@ class PredictRequest(Payload):
 class HookProject(Payload):
     """``project`` of a webhook event, without the invite token that it also carries."""
 
-    id: int
+    id: Id
     label_config: str | None = None
 
 

@@ -143,6 +143,9 @@ def test_all_commands_are_the_ones_tested() -> None:
         ("serve", "--port", "0"),
         ("serve", "--port", "99999"),
         ("versions",),
+        ("versions", "--project", str(2**63)),
+        ("jobs", "--project", str(2**70)),
+        ("doctor", "--project", "0"),
         ("rollback", "--project", "3"),
     ],
 )

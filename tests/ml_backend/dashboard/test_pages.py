@@ -170,7 +170,7 @@ def test_jobs_are_shown_and_given_as_json(backend: Any) -> None:
     assert (job["kind"], job["state"], job["progress"]) == ("round", "running", 0.25)
     assert job["created_at"] == "2026-11-23T12:00:00+00:00"
     assert backend.client.get("/jobs?project=4").json["jobs"] == []
-    assert backend.client.get("/jobs?project=x&limit=-5").status_code == 200
+    assert backend.client.get("/jobs?limit=-5").status_code == 200
 
 
 def test_the_doctor_is_told_on_its_page_and_as_json(backend: Any) -> None:

@@ -70,12 +70,17 @@ def test_malformed_bodies_are_400(backend: Any, secret_header: Any, path: str, b
         ("/predict", {"tasks": [None], "project": "2.1"}),
         ("/predict", {"tasks": [{"id": 1}], "project": "2.1"}),
         ("/predict", {"tasks": [{"id": "x", "data": {}}], "project": "2.1"}),
+        ("/predict", {"tasks": [{"id": 2**63, "data": {}}], "project": "2.1"}),
+        ("/predict", {"tasks": [{"id": -1, "data": {}}], "project": "2.1"}),
+        ("/predict", {"tasks": [{"id": True, "data": {}}], "project": "2.1"}),
         ("/predict", {"tasks": [{"id": 1, "data": []}], "project": "2.1"}),
         ("/predict", {"tasks": [{"id": 1, "data": {}}], "project": "2.1", "params": 3}),
         ("/predict", {"tasks": [{"id": 1, "data": {}}]}),
         ("/webhook", {"action": 5}),
         ("/webhook", {"action": "ANNOTATION_CREATED", "project": "2"}),
         ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": "two"}}),
+        ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": 2**70}}),
+        ("/webhook", {"action": "ANNOTATION_CREATED", "project": {"id": True}}),
         ("/webhook", {"action": "A" * 101}),
     ],
 )
@@ -85,6 +90,14 @@ def test_wrong_types_are_named(backend: Any, secret_header: Any, path: str, body
     _is_clear(answer)
     backend.hints.flush()
     assert backend.store.projects.get(2).hints == 0
+
+
+@pytest.mark.parametrize("path", ["/jobs", "/versions"])
+@pytest.mark.parametrize("project", [str(2**70), "two", "-1", ""])
+def test_a_project_that_cannot_be_is_400(backend: Any, path: str, project: str) -> None:
+    answer = backend.client.get(path, query_string={"project": project})
+    assert answer.status_code == 400
+    _is_clear(answer)
 
 
 @given(
