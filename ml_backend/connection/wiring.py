@@ -91,7 +91,7 @@ def connect(
     store, client : optional
         Used instead of ones made from the settings.
     options : mapping, optional
-        Further options of the project.
+        Further options of the project; with any, the queued round orders its tasks anew.
 
     Raises
     ------
@@ -119,7 +119,8 @@ def connect(
             backend_id=backend,
             webhook_id=webhook,
         )
-        kept.jobs.enqueue("round", project_id)
+        # New options change the order, though votes and heads are the same.
+        kept.jobs.enqueue("round", project_id, {"rerank": True} if chosen else None)
     wiring.steps.append("queued a round, which ranks the tasks (`galaxyloop work` runs it)")
     warnings = [
         f"<{tag.tag} name={tag.name!r}> is left alone: {tag.reason}." for tag in config.unsupported

@@ -267,11 +267,14 @@ def _settle(
     for row in client.predictions(project, version):
         rows[row["task"]].append(row)
     present: set[int] = set()
-    for task, prediction in wanted.items():
-        for row in rows.get(task, ()):
+    for task, found in rows.items():
+        prediction = wanted.get(task)
+        for row in found:
             score = row.get("score")
-            same = isinstance(score, (int, float)) and math.isclose(
-                score, prediction["score"], abs_tol=1e-9
+            same = (
+                prediction is not None
+                and isinstance(score, (int, float))
+                and math.isclose(score, prediction["score"], abs_tol=1e-9)
             )
             if same and task not in present:
                 present.add(task)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -58,10 +59,22 @@ def champion_of(store: Store, project_id: int) -> Version | None:
 
 
 def begin(
-    store: Store, project_id: int, kind: str, basis: Basis, votes: int, source: str | None = None
+    store: Store,
+    project_id: int,
+    kind: str,
+    basis: Basis,
+    votes: int,
+    source: str | None = None,
+    taken: Iterable[str] = (),
 ) -> Version:
-    """Make the row of a new version; older unfinished ones are abandoned."""
+    """Make the row of a new version; older unfinished ones are abandoned.
+
+    Its number is above all of ours and of `taken`, the versions that Label Studio holds: a store
+    that was lost, or came back from a backup, knows fewer than were published.
+    """
     now = datetime.now(UTC)
+    published = re.compile(rf"galaxyloop-p{project_id}-v(\d{{1,8}})")
+    numbers = [int(found[1]) for name in taken if (found := published.fullmatch(name))]
     with store.session() as session:
         session.get(Project, project_id, with_for_update=True)
         session.execute(
@@ -72,7 +85,7 @@ def begin(
         last = session.scalar(
             select(func.max(Version.number)).where(Version.project_id == project_id)
         )
-        number = (last or 0) + 1
+        number = max(last or 0, *numbers, 0) + 1
         version = Version(
             name=f"galaxyloop-p{project_id}-v{number}",
             project_id=project_id,

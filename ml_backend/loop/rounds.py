@@ -60,8 +60,8 @@ def run_round(
     context : RoundContext
     project_id : int
     payload : mapping, optional
-        ``full``: read all tasks again; ``force``: train although nothing is new; ``rollback``:
-        name of the version to bring back.
+        ``full``: read all tasks again; ``force``: train although nothing is new; ``rerank``: order
+        the queue anew although nothing is new; ``rollback``: name of the version to bring back.
 
     Raises
     ------
@@ -76,6 +76,7 @@ def run_round(
     with work.timed("reconcile", 0.02, "Reading votes from Label Studio"):
         read = reconcile(context.client, context.store, project_id, bool(wishes.get("full")))
     work.take_in(read)
+    work.rerank = bool(wishes.get("rerank"))
     if wishes.get("rollback"):
         _roll_back(work, str(wishes["rollback"]))
     else:
@@ -108,7 +109,7 @@ def _go_on_or_begin(work: RoundWork, force: bool) -> None:
 def _goes_on(work: RoundWork, left: Version) -> bool:
     """Take up an unfinished version; False where it cannot be."""
     folder = version_folder(work.store.folder, left.name)
-    if left.stage == "ranked":
+    if left.stage == "ranked" and not work.rerank:
         try:
             predictions = load_predictions(folder)
         except StoreError:
@@ -117,7 +118,12 @@ def _goes_on(work: RoundWork, left: Version) -> bool:
             publish_ranked(work, left, predictions)
             return True
     if left.kind == "trained":
-        return _train(work, left) or _rerank_if_needed(work)
+        if _train(work, left):
+            return True
+        if work.report.rejected != left.name:
+            return False  # nothing can be learned from what there is
+        _rerank_if_needed(work)
+        return True
     if left.kind == "cold":
         _cold(work, left)
         return True
@@ -143,7 +149,7 @@ def _train(work: RoundWork, version: Version | None = None) -> bool:
     if challenger is None:
         return False
     if version is None:
-        version = drafts.begin(work.store, work.project_id, "trained", work.basis, work.pool.votes)
+        version = _begin(work, "trained")
     with work.timed("keep", 0.65, f"Writing version {version.name}"):
         keep(work.store, version.name, challenger)
     gate = {
@@ -176,7 +182,7 @@ def _rerank_if_needed(work: RoundWork) -> bool:
     if champion is None or candidate is None:
         _cold(work, None)
         return True
-    if work.basis.fits(champion) and not _queue_low(work, champion):
+    if work.basis.fits(champion) and not _queue_low(work, champion) and not work.rerank:
         try:
             if restore_order(work, champion):
                 return True
@@ -188,12 +194,21 @@ def _rerank_if_needed(work: RoundWork) -> bool:
     if champion.kind == "cold" and not work.pool.has_votes:
         _cold(work, None)
         return True
-    source = champion.source or champion.name
-    version = drafts.begin(
-        work.store, work.project_id, "rerank", work.basis, work.pool.votes, source
-    )
-    rank_and_publish(work, version, candidate)
+    rank_and_publish(work, _begin(work, "rerank", champion.source or champion.name), candidate)
     return True
+
+
+def _begin(work: RoundWork, kind: str, source: str | None = None) -> Version:
+    """Make the row of a new version, under a name that Label Studio has not seen."""
+    return drafts.begin(
+        work.store,
+        work.project_id,
+        kind,
+        work.basis,
+        work.pool.votes,
+        source,
+        taken=work.context.client.model_versions(work.project_id),
+    )
 
 
 def _usable(work: RoundWork, champion: Version | None) -> Candidate | None:
@@ -218,7 +233,7 @@ def _cold(work: RoundWork, version: Version | None) -> None:
         return
     priors = work.context.priors(learned_controls(work.config))
     if version is None:
-        version = drafts.begin(work.store, work.project_id, "cold", work.basis, work.pool.votes)
+        version = _begin(work, "cold")
     rank_and_publish(work, version, Candidate(dict(priors)))
 
 
@@ -234,10 +249,8 @@ def _roll_back(work: RoundWork, name: str) -> None:
     mine = left is not None and left.kind == "rollback" and left.source == name
     if left is not None and mine and work.basis.fits(left) and _goes_on(work, left):
         return
-    version = drafts.begin(
-        work.store, work.project_id, "rollback", work.basis, work.pool.votes, name
-    )
-    rank_and_publish(work, version, kept_candidate(work.store, name))
+    candidate = kept_candidate(work.store, name)
+    rank_and_publish(work, _begin(work, "rollback", name), candidate)
 
 
 def check_rollback(target: Version | None, project_id: int, name: str) -> None:

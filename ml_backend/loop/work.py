@@ -72,6 +72,8 @@ class RoundWork:
     pool : Pool
     basis : Basis
         What a version that is made now rests on; these three are there after `take_in`.
+    rerank : bool
+        The queue is to be ordered anew, since the project's options have changed.
     """
 
     config: LabelConfig
@@ -82,6 +84,7 @@ class RoundWork:
         self.context, self.store = context, context.store
         self.project, self.project_id = project, project.id
         self.report = RoundReport()
+        self.rerank = False
         self.began = time.monotonic()
 
     @contextmanager

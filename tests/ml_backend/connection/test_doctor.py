@@ -326,3 +326,17 @@ def test_connect_refuses_a_project_that_asks_nothing(
     with pytest.raises(LabelConfigError, match="Rating"):
         connect(settings, 7, store=store, client=client)
     assert {call.method for call in stand_in.calls} == {"GET"}
+
+
+def test_connect_with_options_asks_for_a_new_order(
+    settings: Settings, store: Store, client: LabelStudioClient, studio: Any
+) -> None:
+    studio |= {
+        "POST /api/ml/": {"id": 1},
+        "POST /api/webhooks/": {"id": 2},
+        "PATCH /api/projects/7/": {"id": 7},
+    }
+    connect(settings, 7, store=store, client=client)
+    assert [job.payload for job in store.jobs.queued()] == [{}]
+    connect(settings, 7, store=store, client=client, options={"audit_fraction": 0.3})
+    assert [job.payload for job in store.jobs.queued()] == [{"rerank": True}]

@@ -148,6 +148,17 @@ def test_half_an_import_and_duplicates_are_set_right() -> None:
     assert (report.imported, report.already_there) == (2, 2)
 
 
+def test_tasks_that_are_not_in_the_order_leave_its_version() -> None:
+    studio = LabelStudio()
+    for task in (7, 3):
+        studio.import_predictions(
+            1, [{"task": task, "result": [], "score": 0.4, "model_version": "v1"}]
+        )
+    report = publish(studio, 1, "v1", order(5, 3, 9))  # type: ignore[arg-type]
+    assert stored(studio, "v1") == [5, 3, 9]
+    assert report.in_order
+
+
 def test_deleted_tasks_and_refused_results_do_not_stop_the_others() -> None:
     studio = LabelStudio()
     wanted = order(5, 77, 3, 9)

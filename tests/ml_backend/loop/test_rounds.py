@@ -182,6 +182,27 @@ def test_a_queue_that_runs_low_is_filled_with_the_same_heads(world: World) -> No
     assert len(world.label_studio.served(1)) == 20
 
 
+@pytest.mark.parametrize("votes", [0, 6])
+def test_changed_options_order_the_queue_anew(world: World, votes: int) -> None:
+    world.vote(votes)
+    first = world.round().version
+    world.store.projects.save(1, options={"top_k": 7})
+    assert world.round().version is None
+    report = world.round(rerank=True)
+    assert report.kind == ("rerank" if votes else "cold")
+    assert report.version == world.published != first
+    assert len(world.label_studio.served(1)) == 7
+
+
+def test_changed_options_are_not_lost_on_a_round_that_was_killed(world: World) -> None:
+    world.round()
+    world.vote(6)
+    killed_round(world, "within import_predictions")
+    world.store.projects.save(1, options={"top_k": 7})
+    assert world.round(rerank=True).version == world.published == "galaxyloop-p1-v2"
+    assert len(world.label_studio.predictions(1, world.published)) == 7
+
+
 def test_tasks_that_come_join_a_queue_with_room_at_once(world: World) -> None:
     for task in world.tasks[5:]:
         world.label_studio.remove_task(task)
@@ -410,6 +431,39 @@ def test_a_killed_round_ends_in_the_same_state(
     assert not list((world.store.folder / "versions").glob(".draft-*"))
     assert outcome(world) == undisturbed
     world.store.close()
+
+
+def test_a_killed_training_that_is_refused_stays_the_refused_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.vote(9)
+    world.round()
+    world.store.projects.request_training(1)
+    killed_round(world, "message Writing version")
+    refusal = GateDecision(False, "Not promoted, worse on all unseen votes.", {"all": {}})
+    monkeypatch.setattr(candidates, "compare", lambda *_: refusal)
+    report = world.round()
+    told = [(v.number, v.kind, v.state, v.problem) for v in world.versions()[1:]]
+    assert told == [(2, "trained", "rejected", refusal.reason)]
+    assert report.rejected == "galaxyloop-p1-v2"
+    project = world.store.projects.get(1)
+    assert project is not None
+    assert project.training_requested_at is None
+
+
+def test_a_new_store_takes_no_name_that_label_studio_has(world: World) -> None:
+    world.round()
+    world.vote(6)
+    assert world.round().version == "galaxyloop-p1-v2"
+    world.store.close()
+    world.store = open_store(settings_of(world.folder / "new"))
+    world.store.projects.save(1, "Galaxies", SHAPE_CONFIG)
+    world.vote(6, start=6)
+    assert world.round().version == world.published == "galaxyloop-p1-v3"
+    with world.store.reading() as session:
+        ranked = session.scalars(select(Ranking.task_id).order_by(Ranking.place)).all()
+    assert world.label_studio.served(1) == ranked
+    assert world.versions()[-1].number == 3
 
 
 def test_votes_that_come_after_a_kill_are_not_lost(world: World) -> None:
