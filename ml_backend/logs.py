@@ -132,5 +132,5 @@ def configure_logs(settings: Settings, *more_secrets: str) -> None:
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
     # These write whole addresses (with query strings) or every statement at their lower levels.
-    for name in ("urllib3", "sqlalchemy", "alembic", "huey", "PIL"):
+    for name in ("httpx", "httpcore", "urllib3", "sqlalchemy", "alembic", "huey", "PIL"):
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -71,6 +71,15 @@ def test_libraries_logs_are_cleaned_too(make_backend: Any, written: Callable[[],
     assert '"pw"' not in log
 
 
+def test_addresses_of_every_call_are_not_logged(
+    make_backend: Any, written: Callable[[], str]
+) -> None:
+    configure_logs(make_backend(log_level="DEBUG").settings)
+    for library in ("httpx", "httpcore.http11", "urllib3.connectionpool"):
+        logging.getLogger(library).info("HTTP Request: GET http://host/api/tasks?project=2&query=x")
+    assert "query=x" not in written()
+
+
 @pytest.mark.parametrize(
     ("text", "gone"),
     [
