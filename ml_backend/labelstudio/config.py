@@ -211,7 +211,15 @@ def _conditional(root: Element) -> set[Element]:
 
 def _digest(controls: list[ChoicesControl]) -> str:
     content = [
-        [control.name, control.to_name, control.image_field, control.labels, control.multiple]
+        [
+            control.name,
+            control.to_name,
+            control.image_field,
+            control.labels,
+            control.multiple,
+            control.texts,
+            control.conditional,
+        ]
         for control in controls
     ]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()

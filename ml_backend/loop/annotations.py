@@ -167,8 +167,12 @@ def _take_annotation(
     skipped = bool(annotation.get("was_cancelled"))
     report.skips += skipped and not old
     reading = read_annotation(annotation, config)
+    # What was on show does not change with an edit, though its ranking may be gone by then.
+    first = next((vote for vote in old if vote.shown_version), None)
     version = next((answer.model_version for answer in reading.answers), None)
     version = version or served.version(task.id, annotation)
+    if first is not None:
+        version = first.shown_version
     shown = served.labels(task.id, version) if annotation.get("parent_prediction") else {}
     common: dict[str, Any] = {
         "annotation_id": annotation["id"],
@@ -179,7 +183,7 @@ def _take_annotation(
         "updated_at": updated,
         "lead_time": _seconds(annotation.get("lead_time")),
         "shown_version": version,
-        "audit": served.from_audit(task.id, version),
+        "audit": first.audit if first is not None else served.from_audit(task.id, version),
     }
     task.audit = task.audit or common["audit"]
     rows: dict[str, dict[str, Any]] = {}
@@ -200,15 +204,16 @@ def _take_annotation(
         if vote is None:
             session.add(Vote(control=control, **common, **values))
             report.votes_added += 1
-        elif not unchanged or set(values["labels"]) > set(vote.labels):
+        elif not unchanged or set(values["labels"]) != set(vote.labels):
             for name, value in {**common, **values}.items():
                 setattr(vote, name, value)
             report.votes_changed += 1
-    # With a changed configuration an untouched annotation keeps its answers to former controls
-    # and labels: they are not used, but come back with their control.
-    for vote in [] if unchanged else before.values():
-        session.delete(vote)
-        report.votes_removed += 1
+    # With a changed configuration an untouched annotation keeps its answers to former controls:
+    # they are not used, but come back with their control.
+    for vote in before.values():
+        if not unchanged or config.control(vote.control) is not None:
+            session.delete(vote)
+            report.votes_removed += 1
 
 
 def _no_image(image_field: str) -> str:

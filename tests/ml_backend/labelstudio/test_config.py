@@ -173,6 +173,7 @@ def test_a_comment_may_mention_a_doctype() -> None:
     [
         ('value="Elliptical"', 'value="Smooth"'),
         ('alias="Spiral"', 'alias="spiral"'),
+        ('<Choices name="shape"', '<Choices visibleWhen="region-selected" name="shape"'),
         ('<Choice value="Elliptical"/>', '<Choice value="Elliptical"/><Choice value="Merger"/>'),
         ('name="shape"', 'name="form"'),
         ('value="$image"', 'value="$picture"'),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from stand_ins import SHAPE_CONFIG, StandIn, region, settings_of, sky
 
 from ml_backend.errors import LabelConfigError, LabelStudioError, StoreError
@@ -179,6 +179,62 @@ def test_a_change_of_the_configuration_reads_everything_again(place: Place) -> N
     with place.store.reading() as session:
         told = {vote.control: vote.labels for vote in session.scalars(select(Vote))}
     assert told["shape"] == ["Smooth"], "answers to a control that is gone are kept"
+
+
+def test_a_choice_that_gets_an_alias_keeps_its_votes(place: Place) -> None:
+    given = place.label_studio.annotate(place.tasks[0], "Merger")
+    place.read()
+    aliased = SHAPE_CONFIG.replace('value="Merger"', 'value="Merger" alias="merging"')
+    place.label_studio.set_config(1, aliased)
+    assert place.read().votes_changed == 1
+    assert place.votes() == {given: ("merging",)}
+    place.label_studio.set_config(1, SHAPE_CONFIG)
+    place.read()
+    assert place.votes() == {given: ("Merger",)}
+
+
+def test_a_choice_that_becomes_conditional_is_read_again(place: Place) -> None:
+    several = SHAPE_CONFIG.replace('name="shape"', 'name="shape" choice="multiple"')
+    place.label_studio.set_config(1, several)
+    place.label_studio.annotate(place.tasks[0], None)
+    place.read()
+    assert list(place.votes().values()) == [()], "nothing ticked is an answer"
+    hidden = several.replace('name="shape"', 'name="shape" visibleWhen="choice-selected"')
+    place.label_studio.set_config(1, hidden)
+    place.label_studio.annotate(place.tasks[1], None)
+    assert place.read().full
+    assert place.votes() == {}, "nothing ticked may mean that it was not shown"
+
+
+@pytest.mark.parametrize("pruned", [False, True])
+def test_an_edit_keeps_what_was_shown(place: Place, pruned: bool) -> None:
+    now = datetime.now(UTC)
+    with place.store.session() as session:
+        for number, age in ((1, 100), (2, 10)):
+            session.add(
+                Version(name=f"v{number}", project_id=1, number=number, kind="trained",
+                        state="retired", created_at=now,
+                        published_at=now - timedelta(seconds=age))
+            )  # fmt: skip
+        session.flush()
+        for number, arm in ((1, "active"), (2, "audit")):
+            session.add(
+                Ranking(version=f"v{number}", task_id=place.tasks[0], place=0, score=0.0, arm=arm)
+            )
+    given = place.label_studio.annotate(place.tasks[0], "Spiral")
+    place.read()
+    if pruned:
+        with place.store.session() as session:
+            session.execute(delete(Ranking))
+    place.label_studio.edit(given, "Merger")
+    state = place.label_studio._read()
+    task = state["tasks"][str(place.tasks[0])]
+    task["annotations"][0]["lead_time"] = 60.0  # longer than the version before was replaced
+    place.label_studio._write(state)
+    assert place.read().votes_changed == 1
+    with place.store.reading() as session:
+        vote = session.scalars(select(Vote)).one()
+    assert (vote.labels, vote.shown_version, vote.audit) == (["Merger"], "v2", True)
 
 
 def test_all_is_read_again_after_an_hour(place: Place) -> None:
