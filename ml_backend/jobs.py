@@ -181,6 +181,8 @@ def is_quiet(project: Project, backlog: int, now: datetime) -> bool:
         return False
     if project.hinted_at is None:
         return True
+    if project.hints and backlog < BACKLOG:
+        return False  # a round comes first; a cleaning would stop at once
     quiet = (now - project.hinted_at).total_seconds()
     return quiet >= (QUIET_SECONDS if backlog < BACKLOG else QUIET_SECONDS / 10)
 
@@ -247,8 +249,11 @@ class Runner:
             project = session.get(Project, job.project_id, with_for_update=True)
             if project is not None:
                 project.failures += 1
-                # What was asked for by hand is tried once, not over and over without a pause.
-                project.training_requested_at = None
+                # What was asked for by hand is tried once, not over and over without a pause; what
+                # was asked for while the job ran has not been tried yet.
+                asked = project.training_requested_at
+                if asked and job.started_at and asked <= job.started_at:
+                    project.training_requested_at = None
                 if job.payload.get("full"):
                     project.swept_at = None
                 project.hints = max(project.hints, 1)

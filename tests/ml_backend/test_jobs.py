@@ -21,6 +21,7 @@ from stand_ins import settings_of
 
 from ml_backend.errors import LabelStudioError, SettingsError, StoreError
 from ml_backend.jobs import (
+    BACKLOG,
     Runner,
     Scheduler,
     due,
@@ -165,8 +166,10 @@ def test_a_job_is_done_with_progress_and_heartbeats(store: Store) -> None:
 
     def work(job: Job, progress: Callable[[float, str], None]) -> str:
         progress(0.5, "Half way")
-        time.sleep(0.3)
-        row = store.jobs.get(job.id)
+        deadline = time.monotonic() + 60
+        while (row := store.jobs.get(job.id)) and row.message != "Half way":
+            assert time.monotonic() < deadline, "no heartbeat was written"
+            time.sleep(0.01)
         assert row is not None
         seen.append((row.state, row.progress, row.message))
         return "Done well."
@@ -204,6 +207,27 @@ def test_a_failed_job_keeps_its_reason_and_waits_before_the_next(
     assert [round(wait, -1) for wait in waits] == [10, 20, 40]
     later = datetime.now(UTC) + timedelta(seconds=120)
     assert due(project, later, store.settings, store)
+
+
+def test_what_is_asked_for_while_a_job_fails_is_still_done(store: Store) -> None:
+    def work(*_: Any) -> str:
+        store.projects.request_training(1)
+        raise LabelStudioError("It answered 500.")
+
+    store.projects.request_training(1)
+    Runner(store, work, threading.Event()).run(request_round(store, 1).id)
+    project = store.projects.get(1)
+    assert project is not None
+    assert project.training_requested_at is not None
+    assert due(project, datetime.now(UTC), store.settings, store) == "it was asked for"
+
+    def fail(*_: Any) -> str:
+        raise LabelStudioError("It answered 500.")
+
+    Runner(store, fail, threading.Event()).run(request_round(store, 1).id)
+    project = store.projects.get(1)
+    assert project is not None
+    assert project.training_requested_at is None
 
 
 def test_an_ending_worker_puts_its_job_back(store: Store) -> None:
@@ -299,6 +323,14 @@ def test_cleaning_waits_until_nobody_submits() -> None:
     assert is_quiet(project, 9, NOW)
     project.hinted_at = ago(6)
     assert is_quiet(project, 1, NOW)
+
+
+def test_cleaning_waits_for_the_round_that_a_vote_will_start() -> None:
+    project = Project(id=1, created_at=NOW, hints=1, hinted_at=ago(30))
+    assert not is_quiet(project, BACKLOG - 1, NOW)
+    assert is_quiet(project, BACKLOG, NOW)
+    project.hints = 0
+    assert is_quiet(project, BACKLOG - 1, NOW)
 
 
 def test_messages_are_json_and_a_pickle_is_not_loaded(tmp_path: Path) -> None:
