@@ -51,13 +51,11 @@ def test_three_annotators_at_once_follow_the_order_and_share_no_task(running_loo
     assert crew(running_loop, project).annotate(len(ranked)) == len(ranked)
     given = [a for task in running_loop.owner.tasks(project.id) for a in task["annotations"]]
     assert Counter(a["task"] for a in given) == Counter(ranked)
-    # Three tasks are in hand at a time, and one may be slow while others go on.
+    # How far people are apart is chance: one may be slow while the others go on.
     given.sort(key=lambda a: a["id"])
     for person in {a["completed_by"] for a in given}:
         own = [ranked.index(a["task"]) for a in given if a["completed_by"] == person]
         assert own == sorted(own), "each person's tasks come in the order of the queue"
-    late = [abs(ranked.index(a["task"]) - place) for place, a in enumerate(given)]
-    assert max(late) <= 5
     assert len({a["completed_by"] for a in given}) == 3
 
 

@@ -189,10 +189,10 @@ def test_a_broken_off_file_is_refused(fetcher_for: Any, stand_in: Any, reply: An
 
 
 def test_slow_servers_are_given_up(fetcher_for: Any, stand_in: Any, reply: Any) -> None:
-    stand_in.handler = lambda call: reply(content=PNG, before=lambda: time.sleep(1))
+    stand_in.handler = lambda call: reply(content=PNG, before=lambda: time.sleep(10))
     started = time.monotonic()
     assert "within 0.2 s" in refused(fetcher_for(image_timeout=0.2), "/data/upload/1/x.png")
-    assert time.monotonic() - started < 0.9
+    assert time.monotonic() - started < 5
 
 
 def test_a_dripping_server_is_given_up(fetcher_for: Any) -> None:
