@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import click
 
 from ml_backend.cli.command import Failure, main, settings_with, spoken
+from ml_backend.settings import Strategy
 
-_STRATEGIES = click.Choice(
-    [
-        "least_confidence",
-        "margin",
-        "entropy",
-        "vote_entropy",
-        "consensus_entropy",
-        "ranked_batch",
-    ]
-)
+_STRATEGIES = click.Choice(get_args(Strategy))
+_MEASURES = ("accuracy", "log_loss", "macro_auc")
 # What a database can hold.
 _PROJECT = click.IntRange(1, 2**63 - 1)
 
@@ -57,12 +51,14 @@ def connect(
 
 
 @main.command()
+@click.option("--url", help="Address of Label Studio (LABEL_STUDIO_URL).")
+@click.option("--api-key", help="Access token (LABEL_STUDIO_API_KEY; safer than an argument).")
 @click.option("--project", type=_PROJECT, help="Only this project.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @spoken
-def doctor(project: int | None, as_json: bool) -> None:
+def doctor(url: str | None, api_key: str | None, project: int | None, as_json: bool) -> None:
     """Check every known trap and say the one thing to do for each; exit code 1 if any is met."""
-    settings = settings_with()
+    settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)
     from ml_backend.connection import doctor as look
     from ml_backend.store.database import open_store
 
@@ -121,10 +117,15 @@ def jobs(project: int | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @spoken
 def versions(project: int, as_json: bool) -> None:
-    """List the model versions of a project, newest first, with their quality."""
+    """List the model versions of a project, newest first, with their quality.
+
+    The figures are means over the controls, each measured on galaxies that the judged heads never
+    saw: accuracy, log loss (smaller is better) and macro AUC. JSON holds them by control.
+    """
     settings = settings_with()
     from sqlalchemy import select
 
+    from ml_backend.dashboard.overview import quality_of
     from ml_backend.protocol.versions import version_details
     from ml_backend.store.database import open_store
     from ml_backend.store.tables import Version
@@ -135,24 +136,27 @@ def versions(project: int, as_json: bool) -> None:
             raise Failure(f"Project {project} is not connected. Run `galaxyloop connect` first.")
         query = select(Version).where(Version.project_id == project).order_by(Version.number.desc())
         with store.reading() as session:
-            details = [version_details(version) for version in session.scalars(query)]
+            known = list(session.scalars(query))
     finally:
         store.close()
+    details = [version_details(version) for version in known]
     if as_json:
         click.echo(json.dumps(details, indent=2))
         return
     rows = [
         [
-            version["name"],
-            version["kind"],
-            version["state"],
-            str(version["votes"]),
-            version["published_at"] or "-",
-            version["problem"] or version["gate"].get("reason", ""),
+            version.name,
+            version.kind,
+            version.state,
+            str(version.votes),
+            *(_figure(quality_of(version, measure)) for measure in _MEASURES),
+            told["published_at"] or "-",
+            version.problem or version.gate.get("reason", ""),
         ]
-        for version in details
+        for version, told in zip(known, details, strict=True)
     ]
-    _table(["version", "kind", "state", "votes", "published", "reason"], rows)
+    measures = [name.replace("_", " ").replace("auc", "AUC") for name in _MEASURES]
+    _table(["version", "kind", "state", "votes", *measures, "published", "reason"], rows)
 
 
 @main.command()
@@ -171,6 +175,10 @@ def rollback(project: int, version: str) -> None:
     finally:
         store.close()
     click.echo(f"Job {job.id} brings {version} back; `galaxyloop jobs` shows how far it is.")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> None:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import requests
@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 
 from ml_backend import connection
 from ml_backend.cli import main
-from ml_backend.settings import load_settings
+from ml_backend.settings import Strategy, load_settings
 from ml_backend.store.database import open_store
 from ml_backend.store.tables import Version
 
@@ -38,6 +38,12 @@ COMMANDS = (
     "import-lvm",
     "settings",
 )
+
+
+QUALITY = {
+    "shape": {"accuracy": 0.8, "log_loss": 0.5, "macro_auc": 0.9},
+    "bar": {"accuracy": 0.9, "log_loss": 0.25, "macro_auc": None},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +99,7 @@ def store(environment: Path) -> Any:
                     state=state,
                     created_at=datetime.now(UTC),
                     votes=10 * number,
+                    quality={} if number == 1 else QUALITY,
                     gate={"reason": "Because of this."},
                 )
             )
@@ -195,10 +202,14 @@ def test_settings_lists_every_setting_and_no_secret(
     assert "very-secret-key" not in output
 
 
-def test_versions_are_listed_with_their_reasons(store: Any) -> None:
+def test_versions_are_listed_with_their_quality_and_reasons(store: Any) -> None:
     output = run("versions", "--project", "3").output
     assert output.index("galaxyloop-p3-v2") < output.index("galaxyloop-p3-v1")
     assert "Because of this." in output
+    head, second, first = (line.split() for line in output.splitlines())
+    assert head[4:9] == ["accuracy", "log", "loss", "macro", "AUC"]
+    assert second[4:7] == ["0.850", "0.375", "0.900"], "means over the controls that have it"
+    assert first[4:7] == ["-", "-", "-"]
     listed = json.loads(run("versions", "--project", "3", "--json").output)
     assert [version["votes"] for version in listed] == [20, 10]
 
@@ -228,6 +239,22 @@ def test_rollback_to_a_version_that_is_not_there_is_refused(store: Any) -> None:
     result = run("rollback", "--project", "3", "galaxyloop-p3-v77")
     assert result.exit_code == 1
     assert "galaxyloop-p3-v77" in result.stderr
+
+
+def test_doctor_may_be_told_where_label_studio_is(
+    environment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(connection, "doctor", lambda settings, *_: asked.append(settings) or [])
+    assert run("doctor", "--url", "http://studio:8080", "--api-key", "very-secret").exit_code == 0
+    [settings] = asked
+    assert settings.label_studio_url == "http://studio:8080"
+    assert settings.label_studio_api_key.get_secret_value() == "very-secret"
+
+
+def test_every_strategy_of_the_settings_may_be_chosen() -> None:
+    [option] = [o for o in main.commands["connect"].params if o.name == "strategy"]
+    assert tuple(option.type.choices) == get_args(Strategy)  # type: ignore[attr-defined]
 
 
 def test_doctor_prints_remedies_and_fails(
