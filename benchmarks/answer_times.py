@@ -121,7 +121,8 @@ def rounds_without_pause(store: Store, studio: int) -> Iterator[Callable[[], int
 
     def keep_going() -> None:
         while not stop.is_set():
-            if not store.jobs.unfinished(1):
+            jobs = store.jobs.listing(1, limit=2)
+            if not any(job.state in ("queued", "running") for job in jobs):
                 ask(studio, ("POST", "/vote?count=10", b"", {}))
                 store.jobs.enqueue("round", 1, {"force": True})
                 begun[0] += 1

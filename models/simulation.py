@@ -161,22 +161,6 @@ def simulate(
     )
 
 
-def simulate_many(
-    count: int, seed: int, kinds: tuple[str, ...] = KINDS, size: int = 128, look: str | None = None
-) -> list[SimulatedGalaxy]:
-    """Simulate `count` galaxies, the kinds in equal numbers and in random order.
-
-    Galaxy number i depends on `seed`, `kinds` and i only: a longer list begins like a shorter one.
-    """
-    galaxies = []
-    for index in range(count):
-        block, place = divmod(index, len(kinds))
-        order = np.random.default_rng([seed, block, 0]).permutation(len(kinds))
-        rng = np.random.default_rng([seed, block, place + 1])
-        galaxies.append(simulate(rng, kinds[order[place]], size, look))
-    return galaxies
-
-
 def _half_light_radius(galaxy: Galaxy) -> float:
     """Radius along the major axis of the ellipse that holds half of the r band's light."""
     light = galaxy.bands[1]

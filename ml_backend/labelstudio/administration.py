@@ -61,10 +61,6 @@ class Administration(Calls):
         answer = self._call("PATCH", f"/api/projects/{project}/", body=fields)
         return self._object(answer, "the project")
 
-    def delete_project(self, project: int) -> None:
-        """Delete a project with everything in it."""
-        self._call("DELETE", f"/api/projects/{project}/")
-
     def webhooks(self, project: int | None = None) -> list[Json]:
         """Return the webhooks of the organisation, or those that one project's events reach."""
         params = {} if project is None else {"project": project}

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
-from ml_backend.errors import StoreError
 from ml_backend.loop.consensus import Consensus
 from models.heads.base import Head
 from models.heads.classification import LinearHead, MultipleChoiceHead, SingleChoiceHead
@@ -20,7 +16,6 @@ from models.metrics import quality
 
 # With more votes than this the data speak for themselves and a prior only costs time.
 PRIOR_VOTES = 400
-_SEPARATOR = "\x1f"
 
 
 @dataclass(frozen=True)
@@ -37,40 +32,6 @@ class Unseen:
     labels: tuple[str, ...]
     task_ids: NDArray[np.int64]
     probabilities: NDArray[np.float32]
-
-    def save(self, path: str | Path) -> None:
-        """Write to one safetensors file."""
-        tensors: dict[str, NDArray[Any]] = {
-            "task_ids": np.ascontiguousarray(self.task_ids, dtype=np.int64),
-            "probabilities": np.ascontiguousarray(self.probabilities, dtype=np.float32),
-        }
-        save_file(tensors, path, metadata={"labels": _SEPARATOR.join(self.labels)})
-
-    @classmethod
-    def load(cls, path: str | Path) -> Unseen:
-        """Read what `save` wrote.
-
-        Raises
-        ------
-        StoreError
-            If the file is missing or broken.
-        """
-        try:
-            with safe_open(path, framework="numpy") as file:
-                labels = tuple((file.metadata() or {})["labels"].split(_SEPARATOR))
-                task_ids = file.get_tensor("task_ids")
-                probabilities = file.get_tensor("probabilities")
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise StoreError(
-                f"Cannot read the held-out predictions in {path}: {error}. The version is "
-                "compared by its direct predictions instead; train anew to write the file."
-            ) from None
-        if probabilities.shape != (len(task_ids), len(labels)):
-            raise StoreError(
-                f"The held-out predictions in {path} do not fit together: {len(task_ids)} tasks, "
-                f"{len(labels)} labels, table {list(probabilities.shape)}. Train anew."
-            )
-        return cls(labels, task_ids, probabilities)
 
 
 @dataclass(frozen=True)

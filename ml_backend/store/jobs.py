@@ -174,17 +174,6 @@ class JobStore:
         with self._read() as session:
             return list(session.scalars(select(Job).where(Job.state == "queued").order_by(Job.id)))
 
-    def unfinished(self, project_id: int) -> list[Job]:
-        """Return the queued and running jobs of a project, oldest first."""
-        with self._read() as session:
-            return list(
-                session.scalars(
-                    select(Job)
-                    .where(Job.project_id == project_id, Job.state.in_(("queued", "running")))
-                    .order_by(Job.id)
-                )
-            )
-
     def get(self, job_id: int) -> Job | None:
         """Return one job."""
         with self._read() as session:

@@ -159,7 +159,7 @@ class Version(Base):
     state: Mapped[str] = mapped_column(String(20), default="building")
     """``building``, ``published`` (the champion), ``retired``, ``rejected`` or ``abandoned``."""
     stage: Mapped[str] = mapped_column(String(20), default="started")
-    """Last step that is done: ``started``, ``trained``, ``ranked``, ``imported``, ``published``."""
+    """Last step that is done: ``started``, ``trained``, ``ranked``, ``published``."""
     source: Mapped[str | None] = mapped_column(String(200))
     """Name of the version that the heads were trained under, where it is another one."""
     created_at: Mapped[datetime]

@@ -99,17 +99,6 @@ def write_predictions(folder: Path, predictions: Sequence[Mapping[str, Any]]) ->
             draft.unlink(missing_ok=True)
 
 
-def copy_version(source: Path, folder: Path, meta: Mapping[str, Any]) -> None:
-    """Make a version with the heads and arrays of another one.
-
-    Raises
-    ------
-    StoreError
-        The source is broken, or the disk is full.
-    """
-    write_version(folder, load_heads(source), load_arrays(source), meta)
-
-
 def load_heads(folder: Path) -> dict[str, Head]:
     """Return the heads of a version by control.
 

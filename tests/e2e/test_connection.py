@@ -132,7 +132,8 @@ def test_connect_does_everything_and_may_be_repeated(bench: Bench) -> None:
     assert kept is not None
     assert kept.options == {"strategy": "entropy"}
     assert (kept.backend_id, kept.webhook_id) == (backend["id"], hook["id"])
-    assert [job.kind for job in bench.store.jobs.unfinished(project)] == ["round"]
+    jobs = bench.store.jobs.listing(project)
+    assert [(job.kind, job.state) for job in jobs] == [("round", "queued")]
 
     publish(bench.client, project, "order-1", ranked(tasks))
     again = connect(bench.settings, project, store=bench.store)

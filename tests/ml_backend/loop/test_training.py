@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 
-from ml_backend.errors import StoreError
 from ml_backend.loop.consensus import Consensus
-from ml_backend.loop.training import Unseen, train, unseen_by
+from ml_backend.loop.training import train, unseen_by
 from models.heads import MultipleChoiceHead, SingleChoiceHead
 
 LABELS = ("smooth", "spiral")
@@ -102,27 +98,3 @@ def test_unseen_by_takes_kept_predictions_for_training_tasks() -> None:
     np.testing.assert_array_equal(found.probabilities[10:], head.predict(x[30:40]))
     plain = unseen_by(head, ids[20:40], x[20:40])
     np.testing.assert_array_equal(plain.probabilities, head.predict(x[20:40]))
-
-
-def test_unseen_is_kept_on_disk(tmp_path: Path) -> None:
-    unseen = Unseen(("a b", "ü"), np.array([5, 2**40]), np.array([[0.2, 0.8], [1, 0]], np.float32))
-    unseen.save(tmp_path / "u.safetensors")
-    again = Unseen.load(tmp_path / "u.safetensors")
-    assert again.labels == unseen.labels
-    np.testing.assert_array_equal(again.task_ids, unseen.task_ids)
-    np.testing.assert_array_equal(again.probabilities, unseen.probabilities)
-
-
-@pytest.mark.parametrize("content", [None, b"", b"nonsense" * 10])
-def test_broken_unseen_is_named(content: bytes | None, tmp_path: Path) -> None:
-    path = tmp_path / "u.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(StoreError, match="held-out predictions"):
-        Unseen.load(path)
-
-
-def test_unseen_that_does_not_fit_is_named(tmp_path: Path) -> None:
-    Unseen(("a",), np.array([1, 2]), np.zeros((3, 1), np.float32)).save(tmp_path / "u")
-    with pytest.raises(StoreError, match="do not fit"):
-        Unseen.load(tmp_path / "u")
