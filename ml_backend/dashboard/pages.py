@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, render_template, request
+from flask import Blueprint, Response, abort, jsonify, render_template, request
 
 from ml_backend.dashboard.checkups import Checkups
 from ml_backend.dashboard.overview import job_details, overviews, quality_labelled
-from ml_backend.protocol.payloads import project_number
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store
 
@@ -77,8 +76,7 @@ def create_pages(
 
     @blueprint.get("/jobs")
     def jobs() -> dict[str, Any]:
-        named = request.args.get("project")
-        project = None if named is None else project_number(named)
+        project = _project_asked_for()
         limit = min(max(request.args.get("limit", 50, type=int), 1), 1000)
         return {"jobs": [job_details(job) for job in store.jobs.listing(project, limit)]}
 
@@ -95,6 +93,16 @@ def ago(time: datetime | None, now: datetime | None = None) -> str:
             count = int(seconds // size)
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now" if seconds < 10 else f"{int(seconds)} seconds ago"
+
+
+def _project_asked_for() -> int | None:
+    named = request.args.get("project")
+    if named is None:
+        return None
+    # What a database can hold has fewer digits; other scripts' digits are no numbers to it.
+    if not (named.isascii() and named.isdecimal() and len(named) <= 18):
+        abort(400, "The project is not a number.")
+    return int(named)
 
 
 def _wants_page() -> bool:
