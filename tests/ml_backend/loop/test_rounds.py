@@ -1,71 +1,27 @@
-"""Rounds against a Label Studio in a file: what is published when, and being killed anywhere."""
+"""Rounds against a Label Studio in a file: what is published when."""
 
 from __future__ import annotations
 
 import errno
 import os
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from sqlalchemy import select
-from stand_ins import SHAPE_CONFIG, Sky, StandIn, settings_of, sky, tiny_lvm, truth
+from stand_ins import SHAPE_CONFIG, settings_of, sky, tiny_lvm, truth
+from world import World
 
 from ml_backend.errors import LabelStudioError, StoreError
 from ml_backend.loop import candidates
 from ml_backend.loop.gate import GateDecision
 from ml_backend.loop.prediction import Predictor
 from ml_backend.loop.rounds import RoundContext, run_round
-from ml_backend.store.database import Store, open_store
-from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
+from ml_backend.store.database import open_store
+from ml_backend.store.tables import Ranking, Task, Vote
 from ml_backend.store.versions import load_heads, version_folder
-
-KILLING_POINTS = [
-    "message Reading votes and embeddings",
-    "message Training",
-    "message Writing version",
-    "message Ranking",
-    "message Publishing",
-    "within import_predictions",
-    "after import_predictions",
-    "before update_project",
-    "after update_project",
-]
-
-
-class World:
-    """A project of galaxies, its Label Studio, and rounds on it."""
-
-    def __init__(self, folder: Path, **settings: object) -> None:
-        folder.mkdir(exist_ok=True)
-        self.folder, self.state = folder, folder / "label-studio.json"
-        self.label_studio = StandIn(self.state)
-        self.label_studio.add_project(1)
-        self.tasks = self.label_studio.add_tasks(1, sky(60))
-        self.images = dict(zip(self.tasks, sky(60), strict=True))
-        self.sky = Sky()
-        self.store: Store = open_store(settings_of(folder / "data", **settings))
-        self.store.projects.save(1, "Galaxies", SHAPE_CONFIG)
-
-    def round(self, **payload: Any) -> Any:
-        context = RoundContext(self.store, self.label_studio, self.sky, tiny_lvm)
-        return run_round(context, 1, payload)
-
-    def vote(self, count: int, start: int = 0) -> None:
-        for task in self.tasks[start : start + count]:
-            self.label_studio.annotate(task, truth(self.images[task]))
-
-    def versions(self) -> list[Version]:
-        with self.store.reading() as session:
-            return list(session.scalars(select(Version).order_by(Version.number)))
-
-    @property
-    def published(self) -> str:
-        return str(self.label_studio.project(1)["model_version"])
 
 
 @pytest.fixture
@@ -192,15 +148,6 @@ def test_changed_options_order_the_queue_anew(world: World, votes: int) -> None:
     assert report.kind == ("rerank" if votes else "cold")
     assert report.version == world.published != first
     assert len(world.label_studio.served(1)) == 7
-
-
-def test_changed_options_are_not_lost_on_a_round_that_was_killed(world: World) -> None:
-    world.round()
-    world.vote(6)
-    killed_round(world, "within import_predictions")
-    world.store.projects.save(1, options={"top_k": 7})
-    assert world.round(rerank=True).version == world.published == "galaxyloop-p1-v2"
-    assert len(world.label_studio.predictions(1, world.published)) == 7
 
 
 def test_tasks_that_come_join_a_queue_with_room_at_once(world: World) -> None:
@@ -394,63 +341,6 @@ def test_a_project_that_is_not_connected_is_refused(world: World) -> None:
         run_round(RoundContext(world.store, world.label_studio, world.sky, tiny_lvm), 99)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What a round that nobody kills ends in."""
-    world = World(tmp_path_factory.mktemp("undisturbed"))
-    world.round()
-    world.vote(12)
-    world.round()
-    yield outcome(world)
-    world.store.close()
-
-
-@pytest.mark.parametrize("point", KILLING_POINTS)
-def test_a_killed_round_ends_in_the_same_state(
-    tmp_path: Path, point: str, undisturbed: Any
-) -> None:
-    world = World(tmp_path)
-    world.round()
-    world.vote(12)
-    killed_round(world, point)
-    world.round()
-    name = world.published
-    tasks = [row["task"] for row in world.label_studio.predictions(1, name)]
-    assert len(tasks) == len(set(tasks)) == 20, "a prediction is doubled or missing"
-    assert [v.name for v in world.versions() if v.state == "published"] == [name]
-    with world.store.reading() as session:
-        project = session.get(Project, 1)
-        votes = session.scalars(select(Vote)).all()
-        ranked = session.scalars(
-            select(Ranking.task_id).where(Ranking.version == name).order_by(Ranking.place)
-        ).all()
-    assert project is not None
-    assert project.champion == name
-    assert len(votes) == 12
-    assert ranked == world.label_studio.served(1)
-    assert not list((world.store.folder / "versions").glob(".draft-*"))
-    assert outcome(world) == undisturbed
-    world.store.close()
-
-
-def test_a_killed_training_that_is_refused_stays_the_refused_one(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world.vote(9)
-    world.round()
-    world.store.projects.request_training(1)
-    killed_round(world, "message Writing version")
-    refusal = GateDecision(False, "Not promoted, worse on all unseen votes.", {"all": {}})
-    monkeypatch.setattr(candidates, "compare", lambda *_: refusal)
-    report = world.round()
-    told = [(v.number, v.kind, v.state, v.problem) for v in world.versions()[1:]]
-    assert told == [(2, "trained", "rejected", refusal.reason)]
-    assert report.rejected == "galaxyloop-p1-v2"
-    project = world.store.projects.get(1)
-    assert project is not None
-    assert project.training_requested_at is None
-
-
 def test_a_new_store_takes_no_name_that_label_studio_has(world: World) -> None:
     world.round()
     world.vote(6)
@@ -464,45 +354,3 @@ def test_a_new_store_takes_no_name_that_label_studio_has(world: World) -> None:
         ranked = session.scalars(select(Ranking.task_id).order_by(Ranking.place)).all()
     assert world.label_studio.served(1) == ranked
     assert world.versions()[-1].number == 3
-
-
-def test_votes_that_come_after_a_kill_are_not_lost(world: World) -> None:
-    world.round()
-    world.vote(6)
-    killed_round(world, "within import_predictions")
-    world.vote(6, start=6)
-    world.round()
-    left, done = world.versions()[-2:]
-    assert (left.state, left.in_label_studio) == ("abandoned", True)
-    assert (done.state, done.votes) == ("published", 12)
-
-
-def outcome(world: World) -> Any:
-    """Return what is published, in all that matters."""
-    name = world.published
-    version = next(v for v in world.versions() if v.name == name)
-    rows = world.label_studio.predictions(1, name)
-    told = {row["task"]: (row["score"], str(row["result"])) for row in rows}
-    return name, version.votes, version.quality, told
-
-
-def killed_round(world: World, point: str) -> None:
-    """Run a round in a child process that is killed with SIGKILL at `point`."""
-    world.store.close()
-    child = os.fork()
-    if child == 0:
-        try:
-            signal.alarm(60)
-            client = StandIn(world.state, point)
-
-            def progress(_share: float, message: str) -> None:
-                if point.startswith("message ") and message.startswith(point[8:]):
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-            store = open_store(world.store.settings)
-            run_round(RoundContext(store, client, Sky(), tiny_lvm, progress=progress), 1)
-        finally:
-            os._exit(1)
-    _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
-    world.store = open_store(world.store.settings)
