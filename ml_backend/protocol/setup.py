@@ -9,6 +9,7 @@ from sqlalchemy import bindparam, select
 
 from ml_backend.protocol.payloads import SetupRequest, parse, project_number, read_json
 from ml_backend.store.database import Store
+from ml_backend.store.names import initial_version
 from ml_backend.store.tables import Project
 
 _CHAMPION = select(Project.champion).where(Project.id == bindparam("project"))
@@ -25,7 +26,7 @@ def current_version(store: Store, project_id: int) -> tuple[str, bool]:
     with store.engine.connect() as connection:
         row = connection.execute(_CHAMPION, {"project": project_id}).first()
     champion = row[0] if row is not None else None
-    return champion or f"galaxyloop-p{project_id}-v0", row is not None
+    return champion or initial_version(project_id), row is not None
 
 
 def create_setup(store: Store) -> Blueprint:

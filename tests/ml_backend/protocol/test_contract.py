@@ -245,3 +245,11 @@ def test_every_app_counts_for_itself(make_backend: Any) -> None:
 def test_connect_writes_what_the_webhook_expects() -> None:
     assert wiring.SECRET_HEADER == SECRET_HEADER
     assert set(wiring.ACTIONS) == HINTS - {START_TRAINING}
+
+
+def test_setup_and_predict_name_no_version_alike(backend: Any, payload: Any) -> None:
+    from ml_backend.loop import prediction
+
+    backend.store.projects.save(2, champion=None)
+    answer = backend.client.post("/setup", json=payload("setup"))
+    assert answer.json == {"model_version": prediction.initial_version(2)}
