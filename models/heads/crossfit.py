@@ -99,14 +99,19 @@ def cross_fit(
     flat = left_out.reshape(-1, n, k)
     link = softmax if exclusive else expit
     scale = 1 if exclusive else k
-    losses = [
-        scale
-        * np.sum(
+    losses = scale * np.array(
+        [
             weights * log_losses(link(z, axis=1) if exclusive else link(z), targets, exclusive)
-        )
-        for z in flat
-    ]
-    belief = softmax(-np.asarray(losses)).reshape(len(shares), len(STRENGTHS))
+            for z in flat
+        ]
+    )
+    belief = softmax(-losses.sum(axis=1)).reshape(len(shares), len(STRENGTHS))
+    logits = np.zeros((n, k))
+    for held in range(count):
+        # A row's own vote must not weigh the members that speak of it.
+        rows = fold == held
+        unseeing = softmax(-losses[:, ~rows].sum(axis=1))
+        logits[rows] = np.tensordot(unseeing, flat[:, rows], axes=1)
     models = []
     for start in range(0, len(members), len(shares)):
         coefficients: Doubles = np.zeros((features.shape[1], k))
@@ -125,6 +130,6 @@ def cross_fit(
         np.array([weight for weight, _ in models[1:]]),
         np.array([bias for _, bias in models[1:]]),
         fold,
-        np.tensordot(belief.ravel(), flat, axes=1),
+        logits,
         np.bincount(fold, minlength=count)[fold] < n,
     )

@@ -1,0 +1,34 @@
+"""The weights of the penalties owe nothing to the votes that they are judged on."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.heads import crossfit
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_row_is_not_weighed_by_its_own_vote(
+    monkeypatch: pytest.MonkeyPatch, exclusive: bool
+) -> None:
+    rng = np.random.default_rng(5)
+    embeddings = rng.normal(size=(12, 6)).astype(np.float32)
+    targets = np.eye(3)[rng.integers(0, 3, 12)]
+    changed = targets.copy()
+    changed[0] = np.roll(changed[0], 1)
+    fold = np.arange(12) % 4
+    # Models that learn nothing: then a vote can act through the weights of the grid alone.
+    grid = rng.normal(size=(len(crossfit.STRENGTHS), 6, 3)), np.zeros((len(crossfit.STRENGTHS), 3))
+
+    def learns_nothing(*_: Any) -> Any:
+        return grid
+
+    monkeypatch.setattr(crossfit, "folds_of", lambda *_: fold)
+    monkeypatch.setattr(crossfit, "fit_linear", learns_nothing)
+    one, other = (
+        crossfit.cross_fit(embeddings, t, np.ones(12), exclusive=exclusive).logits
+        for t in (targets, changed)
+    )
+    np.testing.assert_allclose(one[fold == 0], other[fold == 0], rtol=1e-12)
+    assert not np.allclose(one[fold != 0], other[fold != 0])
