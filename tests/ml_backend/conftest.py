@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,3 +27,31 @@ def settings_of_no_one_else(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a developer's environment nor a loop that runs for other tests says anything here."""
     for field in Settings.model_fields.values():
         monkeypatch.delenv(str(field.alias), raising=False)
+
+
+@pytest.fixture
+def stand_in() -> Iterator[Any]:
+    """A server that answers as a test says."""
+    from http_stand_in import StandIn
+
+    server = StandIn()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def second_server() -> Iterator[Any]:
+    """Another one."""
+    from http_stand_in import StandIn
+
+    server = StandIn()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def reply() -> type[Any]:
+    """What such a server answers."""
+    from http_stand_in import Reply
+
+    return Reply
