@@ -10,10 +10,11 @@ from urllib.parse import urlsplit
 import requests
 
 from ml_backend.connection.findings import Trouble
-from ml_backend.connection.wiring import ACTIONS, ADDRESS_SWITCHES, SECRET_HEADER, TITLE, answerable
+from ml_backend.connection.wiring import ADDRESS_SWITCHES, TITLE, answerable
 from ml_backend.errors import FetchError, LabelConfigError
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import UnsupportedTag, parse_controls
+from ml_backend.labelstudio.events import ACTIONS, SECRET_HEADER
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.labelstudio.queue import UNCERTAINTY_SAMPLING
 from ml_backend.settings import Settings

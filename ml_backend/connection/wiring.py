@@ -10,23 +10,12 @@ from typing import Any
 from ml_backend.errors import LabelConfigError, LabelStudioError
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import LabelConfig, parse_controls
+from ml_backend.labelstudio.events import ACTIONS, SECRET_HEADER
 from ml_backend.labelstudio.queue import UNCERTAINTY_SAMPLING
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store, open_store
 
 TITLE = "GalaxyLoop"
-SECRET_HEADER = "X-GalaxyLoop-Secret"
-ACTIONS = (
-    "ANNOTATION_CREATED",
-    "ANNOTATIONS_CREATED",
-    "ANNOTATION_UPDATED",
-    "ANNOTATIONS_DELETED",
-    "TASKS_CREATED",
-    "TASKS_DELETED",
-    "PROJECT_UPDATED",
-)
-"""What can change votes, tasks or questions; label links cannot."""
-
 ADDRESS_SWITCHES = (
     "Set ML_BLOCK_LOCAL_IP=false and SSRF_PROTECTION_ENABLED=false (or "
     "USE_DEFAULT_BANNED_SUBNETS=false alone) in the environment of Label Studio and restart it"

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select, update
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.queue import remove_old_versions
 from ml_backend.store.database import Store
+from ml_backend.store.names import version_prefix
 from ml_backend.store.tables import Project, Ranking, Version
 from ml_backend.store.versions import remove_drafts, remove_version, version_folder
 
@@ -112,4 +113,4 @@ def prune(store: Store, project_id: int) -> list[str]:
 
 def clean_disk(store: Store, project_id: int) -> int:
     """Delete what killed rounds of a project left half-written; for the round that runs."""
-    return remove_drafts(store.folder, f"galaxyloop-p{project_id}-v")
+    return remove_drafts(store.folder, version_prefix(project_id))

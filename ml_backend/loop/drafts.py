@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import delete, func, select, update
 
 from ml_backend.store.database import Store
+from ml_backend.store.names import version_name, version_prefix
 from ml_backend.store.tables import Project, Ranking, Version
 
 CONCLUDED = ("published", "retired", "rejected")
@@ -73,7 +74,7 @@ def begin(
     that was lost, or came back from a backup, knows fewer than were published.
     """
     now = datetime.now(UTC)
-    published = re.compile(rf"galaxyloop-p{project_id}-v(\d{{1,8}})")
+    published = re.compile(re.escape(version_prefix(project_id)) + r"(\d{1,8})")
     numbers = [int(found[1]) for name in taken if (found := published.fullmatch(name))]
     with store.session() as session:
         session.get(Project, project_id, with_for_update=True)
@@ -87,7 +88,7 @@ def begin(
         )
         number = max(last or 0, *numbers, 0) + 1
         version = Version(
-            name=f"galaxyloop-p{project_id}-v{number}",
+            name=version_name(project_id, number),
             project_id=project_id,
             number=number,
             kind=kind,

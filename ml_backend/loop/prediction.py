@@ -35,6 +35,7 @@ from ml_backend.loop.encoding import (
 )
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore, Rows
+from ml_backend.store.names import initial_version
 from ml_backend.store.tables import Project, Ranking, Task, Version
 from ml_backend.store.versions import load_heads, version_folder
 from models.heads.base import Head
@@ -45,11 +46,6 @@ DEADLINE_SECONDS = 30.0
 
 LAST = 1.0
 _log = structlog.get_logger(__name__)
-
-
-def initial_version(project_id: int) -> str:
-    """Return the name that stands for "no version yet"."""
-    return f"galaxyloop-p{project_id}-v0"
 
 
 def learned_controls(config: LabelConfig) -> tuple[ChoicesControl, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from modAL.batch import uncertainty_batch_sampling
@@ -13,20 +13,14 @@ from modAL.models import ActiveLearner, Committee
 from modAL.uncertainty import entropy_sampling, margin_sampling, uncertainty_sampling
 from numpy.typing import NDArray
 
+from ml_backend.settings import Strategy
 from models.heads.base import Head
 from models.heads.classification import MultipleChoiceHead
 
 Singles = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-STRATEGIES = (
-    "least_confidence",
-    "margin",
-    "entropy",
-    "vote_entropy",
-    "consensus_entropy",
-    "ranked_batch",
-)
+STRATEGIES: tuple[str, ...] = get_args(Strategy)
 COMMITTEES = ("vote_entropy", "consensus_entropy")
 
 _QUERIES = {

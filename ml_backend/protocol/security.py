@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hmac
-from typing import Final
 
 from flask import Flask, Request, Response, request
 
+from ml_backend.labelstudio.events import SECRET_HEADER
 from ml_backend.protocol.problems import Problem
-
-SECRET_HEADER: Final = "X-GalaxyLoop-Secret"
 
 
 class Gate:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import structlog
 from flask import Blueprint, request
 
+from ml_backend.labelstudio.events import ACTIONS, PROJECT_UPDATED
 from ml_backend.protocol.hints import HintWriter
 from ml_backend.protocol.payloads import HookEvent, HookProject, parse, read_json
 from ml_backend.protocol.security import Gate, unauthorised, wrong_secret
@@ -21,20 +22,8 @@ from ml_backend.store.database import Store
 log = structlog.get_logger(__name__)
 
 START_TRAINING: Final = "START_TRAINING"
-PROJECT_UPDATED: Final = "PROJECT_UPDATED"
-# What may change votes or the pool; the other actions are accepted and left alone.
-HINTS: Final = frozenset(
-    {
-        START_TRAINING,
-        PROJECT_UPDATED,
-        "ANNOTATION_CREATED",
-        "ANNOTATIONS_CREATED",
-        "ANNOTATION_UPDATED",
-        "ANNOTATIONS_DELETED",
-        "TASKS_CREATED",
-        "TASKS_DELETED",
-    }
-)
+# The other actions are accepted and left alone.
+HINTS: Final = frozenset({START_TRAINING, *ACTIONS})
 
 
 def create_webhook(store: Store, gate: Gate, hints: HintWriter) -> Blueprint:

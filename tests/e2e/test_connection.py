@@ -15,12 +15,13 @@ from werkzeug.serving import make_server
 
 from ml_backend.app import create_app
 from ml_backend.connection import Finding, connect, doctor
-from ml_backend.connection.wiring import ACTIONS, SECRET_HEADER, TITLE
+from ml_backend.connection.wiring import TITLE
 from ml_backend.demo.children import free_port
 from ml_backend.demo.label_studio import LabelStudioServer
 from ml_backend.errors import FetchError, LabelStudioError
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import parse_controls
+from ml_backend.labelstudio.events import ACTIONS, SECRET_HEADER
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.labelstudio.queue import order_problem, publish, remove_old_versions
 from ml_backend.labelstudio.regions import choices_result, read_annotation

@@ -176,7 +176,7 @@ def test_a_backend_that_label_studio_may_not_reach(
 def test_webhooks_that_do_not_reach_us(
     settings: Settings, client: LabelStudioClient, studio: Any
 ) -> None:
-    from ml_backend.connection.wiring import ACTIONS, SECRET_HEADER
+    from ml_backend.labelstudio.events import ACTIONS, SECRET_HEADER
 
     hook: dict[str, Any] = {
         "url": f"{settings.own_url}/webhook",

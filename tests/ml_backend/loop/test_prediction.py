@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import select
 from stand_ins import SHAPE_CONFIG, Sky, StandIn, settings_of, sky, tiny_lvm, truth
 
-from ml_backend.loop.prediction import Predictor, initial_version
+from ml_backend.loop.prediction import Predictor
 from ml_backend.loop.rounds import RoundContext, run_round
 from ml_backend.store.database import Store, open_store
+from ml_backend.store.names import initial_version
 from ml_backend.store.tables import Task
 from models.lvm import LVM
 

@@ -9,7 +9,7 @@ import pytest
 
 from ml_backend.app import create_app
 from ml_backend.connection import wiring
-from ml_backend.protocol.security import SECRET_HEADER
+from ml_backend.labelstudio.events import SECRET_HEADER
 from ml_backend.protocol.webhook import HINTS, START_TRAINING
 
 
