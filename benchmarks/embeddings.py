@@ -24,8 +24,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models.images import read_image
-from models.lvm import DEFAULT_FOLDER, LVM, encode_images
+from models.lvm import DEFAULT_FOLDER, LVM
 from models.prior import SimulationPrior
+from models.throughput import encode_images
 
 # Name, folder, column, and what a label is called here (None: left out).
 SETS: tuple[tuple[str, str, str, Callable[[str], str | None]], ...] = (

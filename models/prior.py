@@ -22,8 +22,9 @@ from safetensors.numpy import save_file
 from models.heads.base import Head
 from models.heads.classification import SingleChoiceHead
 from models.images import GalaxyImage, encode_png, read_image
-from models.lvm import LVM, LVMError, encode_images
+from models.lvm import LVM, LVMError
 from models.simulation import KINDS, simulate
+from models.throughput import encode_images
 
 BANK_FILE = "prior.safetensors"
 FRAME = 192

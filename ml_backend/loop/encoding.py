@@ -1,24 +1,22 @@
 """Encoding: every image goes through the LVM once, and its embedding is kept.
 
-Threads fetch and decode while the LVM works; a window bounds what is in memory. A broken image
-costs its own task a sentence, and nobody else anything.
+How images get through the LVM quickly is in `models/throughput.py`. A broken image costs its own
+task a sentence, and nobody else anything.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-import torch
 from sqlalchemy import and_, or_, select, update
 
 from ml_backend.errors import FetchError, SettingsError
@@ -28,6 +26,7 @@ from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.tables import Task
 from models.images import ImageError, ImageLimits, content_hash, read_image, to_tensor
 from models.lvm import LVM, LVMError, default_lvm
+from models.throughput import Prepared, best_device, encode_stream
 
 BATCH = 16
 FETCHERS = 4
@@ -37,7 +36,6 @@ RETRY_SECONDS = 600.0
 _log = structlog.get_logger(__name__)
 _lvms: dict[str, LVM] = {}
 _lvm_lock = threading.Lock()
-_encode_lock = threading.Lock()
 
 
 class Fetcher(Protocol):
@@ -78,7 +76,7 @@ class EncodeReport:
 
 
 def load_lvm(settings: Settings) -> LVM:
-    """Return the LVM of the settings, loaded once per process.
+    """Return the LVM of the settings, loaded once per process, on the GPU where there is one.
 
     Raises
     ------
@@ -89,11 +87,12 @@ def load_lvm(settings: Settings) -> LVM:
     with _lvm_lock:
         if key not in _lvms:
             try:
-                _lvms[key] = LVM.from_pretrained(settings.lvm) if settings.lvm else default_lvm()
+                lvm = LVM.from_pretrained(settings.lvm) if settings.lvm else default_lvm()
             except LVMError as error:
                 raise SettingsError(
                     f"The LVM cannot be loaded (GALAXYLOOP_LVM): {error}"
                 ) from error
+            _lvms[key] = lvm.to(best_device())
         return _lvms[key]
 
 
@@ -200,62 +199,35 @@ def encode(
         Up to :data:`BATCH`, in the order of `images`.
     """
 
-    def prepare(job: ImageJob) -> tuple[ImageJob, str | None, torch.Tensor | None, str | None]:
+    def prepare(job: ImageJob) -> Prepared[Encoded]:
+        def broken(problem: str) -> Prepared[Encoded]:
+            return Prepared(Encoded(job.task_id, job.address, None, None, problem))
+
         try:
             data = fetcher.fetch(job.address)
             digest = content_hash(data)
+            known = Encoded(job.task_id, job.address, digest, None, None)
             if digest in embeddings:
-                return job, digest, None, None
-            return job, digest, to_tensor(read_image(data, limits), lvm.config.preprocessing), None
+                return Prepared(known)
+            tensor = to_tensor(read_image(data, limits), lvm.config.preprocessing)
+            return Prepared(known, tensor, digest)
         except (FetchError, ImageError) as error:
-            return job, None, None, str(error)
+            return broken(str(error))
         except Exception as error:  # noqa: BLE001
             # What no reader foresaw must not stop the other images.
             _log.exception("image_failed", task=job.task_id)
-            return job, None, None, f"The image could not be read ({type(error).__name__})."
+            return broken(f"The image could not be read ({type(error).__name__}).")
 
-    waiting: deque[Future[tuple[ImageJob, str | None, torch.Tensor | None, str | None]]] = deque()
-    jobs = iter(images)
-    with ThreadPoolExecutor(FETCHERS, thread_name_prefix="fetch") as pool:
-        try:
-            more = True
-            while more or waiting:
-                while more and len(waiting) < 2 * BATCH:
-                    job = next(jobs, None)
-                    more = job is not None
-                    if job is not None:
-                        waiting.append(pool.submit(prepare, job))
-                ready = [waiting.popleft().result() for _ in range(min(BATCH, len(waiting)))]
-                if ready:
-                    yield _encode_batch(lvm, ready)
-        finally:
-            for future in waiting:
-                future.cancel()
+    stream = encode_stream(lvm, images, prepare, group=BATCH, readers=FETCHERS)
+    with contextlib.closing(stream):
+        for group in stream:
+            yield [_finished(item, row) for item, row in group]
 
 
-def _encode_batch(
-    lvm: LVM, ready: Sequence[tuple[ImageJob, str | None, torch.Tensor | None, str | None]]
-) -> list[Encoded]:
-    tensors = {digest: tensor for _, digest, tensor, _ in ready if digest and tensor is not None}
-    found: dict[str, npt.NDArray[np.float32]] = {}
-    problems: dict[str, str] = {}
-    if tensors:
-        device = next(lvm.parameters()).device
-        with _encode_lock:
-            pooled = lvm.encode(torch.stack(list(tensors.values())).to(device)).pooled
-        rows = pooled.float().cpu().numpy()
-        for digest, row in zip(tensors, rows, strict=True):
-            if np.isfinite(row).all():
-                found[digest] = row
-            else:
-                problems[digest] = "The LVM gives no finite embedding for this image."
-    return [
-        Encoded(
-            job.task_id,
-            job.address,
-            None if digest in problems else digest,
-            found.get(digest or ""),
-            problem or problems.get(digest or ""),
-        )
-        for job, digest, _, problem in ready
-    ]
+def _finished(item: Encoded, row: npt.NDArray[np.float32] | None) -> Encoded:
+    if row is None:
+        return item
+    if not np.isfinite(row).all():
+        problem = "The LVM gives no finite embedding for this image."
+        return replace(item, content_hash=None, problem=problem)
+    return replace(item, embedding=row)

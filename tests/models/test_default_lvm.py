@@ -11,9 +11,10 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from models.images import encode_png, read_image
-from models.lvm import DEFAULT_FOLDER, LVM, default_lvm, encode_images
+from models.lvm import DEFAULT_FOLDER, LVM, default_lvm
 from models.prior import SimulationPrior
 from models.simulation import simulate
+from models.throughput import encode_images
 
 DATA = os.environ.get("GALAXYLOOP_DATA", "")
 

@@ -6,13 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from models.images import Preprocessing, encode_png, read_image
-from models.lvm import LVM, LVMConfig, LVMError, encode_images, resized
+from models.images import Preprocessing
+from models.lvm import LVM, LVMConfig, LVMError, resized
 
 SIZE = 64
 
@@ -227,30 +226,6 @@ def test_broken_weights_are_named(tmp_path: Path) -> None:
     refused(f"{name} holds values that are not finite")
     save_file(whole | {name: torch.zeros(64, dtype=torch.int32)}, path)
     refused(f"{name} holds torch.int32")
-
-
-def test_encode_images_streams_in_order() -> None:
-    rng, lvm = np.random.default_rng(0), small_lvm()
-    pictures = [
-        read_image(encode_png(rng.integers(0, 255, (80, 90, 3), dtype=np.uint8))) for _ in range(5)
-    ]
-    taken = 0
-
-    def source():  # type: ignore[no-untyped-def]
-        nonlocal taken
-        for picture in pictures:
-            taken += 1
-            yield picture
-
-    done: list[int] = []
-    rows = encode_images(lvm, source(), batch_size=2, progress=done.append)
-    first = next(rows)
-    assert taken == 2, "only one batch may be held"
-    everything = np.stack([first, *rows])
-    assert everything.dtype == np.float32
-    assert done == [2, 2, 1]
-    single = np.stack([next(encode_images(lvm, [picture])) for picture in pictures])
-    np.testing.assert_allclose(everything, single, rtol=1e-3, atol=1e-5)
 
 
 def test_identity_is_the_same_in_another_process(tmp_path: Path) -> None:
