@@ -118,7 +118,7 @@ def to_tensor(image: GalaxyImage, preprocessing: Preprocessing) -> Tensor:
     Raises
     ------
     ImageError
-        If the image does not have the kind or bands that the LVM wants.
+        If the image does not have the kind or bands that the LVM wants, or its values overflow.
     """
     if preprocessing.kind == "rgb8":
         picture = image.pixels
@@ -136,7 +136,10 @@ def to_tensor(image: GalaxyImage, preprocessing: Preprocessing) -> Tensor:
         tensor = resampled[0]
     mean = torch.tensor(preprocessing.mean)[:, None, None]
     std = torch.tensor(preprocessing.std)[:, None, None]
-    return (tensor - mean) / std
+    prepared = (tensor - mean) / std
+    if not torch.isfinite(prepared).all():
+        raise ImageError("The pixels are too large: what the LVM would see is not finite.")
+    return prepared
 
 
 def _flux(image: GalaxyImage, preprocessing: Preprocessing) -> NDArray[np.float32]:

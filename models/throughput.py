@@ -30,10 +30,10 @@ R = TypeVar("R")
 
 READERS = 4
 MOST_LANES = 16
-# Pixels, of all views, in one pass of a processor: on one with 1 MB of cache per core the time
-# per image was the same from 8 to 64 stamps of 64 pixels in 4 views, so few suffice.
-PASS_PIXELS = 1 << 18
-GPU_PASS_PIXELS = 1 << 23
+# Pixels, of all views, in one pass, and images at most. On processors the time per image is the
+# same from 8 to 64 stamps of 64 pixels in 4 views, so few suffice; a GPU wants many.
+PASS_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 23}
+MOST_PER_PASS = {"cpu": 32, "cuda": 512}
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,11 @@ def plan_for(lvm: LVM) -> Plan:
     device = next(lvm.parameters()).device
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     fast = has_fast_bfloat16(device) and config.attention_scale is None
-    pixels = GPU_PASS_PIXELS if device.type == "cuda" else PASS_PIXELS
-    lanes = min(torch.get_num_threads(), processors, MOST_LANES) if device.type == "cpu" else 1
+    kind = "cpu" if device.type == "cpu" else "cuda"
+    lanes = min(torch.get_num_threads(), processors, MOST_LANES) if kind == "cpu" else 1
+    images = PASS_PIXELS[kind] // (config.image_size**2 * config.views)
     return Plan(
-        images=min(max(pixels // (config.image_size**2 * config.views), 4), 256),
+        images=min(max(images, 4), MOST_PER_PASS[kind]),
         precision=torch.bfloat16 if fast else torch.float32,
         lanes=max(lanes, 1),
     )
@@ -229,6 +230,7 @@ def _lanes(count: int) -> ThreadPoolExecutor:
     together = threading.Barrier(count + 1)
 
     def settle() -> None:
+        torch.get_num_threads()  # else the first operation would set it again
         torch.set_num_threads(1)
         together.wait()
 

@@ -1,4 +1,4 @@
-"""The commands about LVMs: import-lvm, pretrain."""
+"""The commands about LVMs: encode, import-lvm, pretrain."""
 
 from __future__ import annotations
 
@@ -6,10 +6,63 @@ from pathlib import Path
 
 import click
 
-from ml_backend.cli.command import Failure, main, spoken
+from ml_backend.cli.command import Failure, main, settings_with, spoken
+from ml_backend.cli.meter import Meter
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_SHOWN = 5
+
+
+@main.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("--out", type=_FILE, required=True, help="The npz file to write.")
+@click.option("--lvm", type=_FOLDER, help="Folder of the LVM (GALAXYLOOP_LVM).")
+@click.option("--id-column", help="Column of the ids in a catalogue.")
+@click.option("--image-column", help="Column of the paths or addresses in a catalogue.")
+@click.option("--strict", is_flag=True, help="Exit code 1 if any image could not be encoded.")
+@click.option("--restart", is_flag=True, help="Throw away the progress of an interrupted run.")
+@spoken
+def encode(
+    source: Path,
+    out: Path,
+    lvm: Path | None,
+    id_column: str | None,
+    image_column: str | None,
+    strict: bool,
+    restart: bool,
+) -> None:
+    """Turn all images of SOURCE into embeddings: one npz file with `id` and `embedding`.
+
+    SOURCE is a folder of images, or a catalogue (CSV, FITS table, Parquet) with a column of paths
+    or http(s) addresses. Interrupted, the same command goes on where it was.
+    """
+    settings = settings_with(lvm=lvm)
+    from ml_backend.bulk.items import source_of
+    from ml_backend.bulk.run import BulkOptions, encode_source
+    from ml_backend.loop.encoding import load_lvm
+
+    found = source_of(source, id_column, image_column)
+    network = load_lvm(settings)
+    for note in found.notes:
+        click.echo(note, err=True)
+    options = BulkOptions(out, restart)
+    try:
+        with Meter("Encoding") as meter:
+            report = encode_source(found, network, settings, options, meter.show)
+    except KeyboardInterrupt:
+        raise Failure("Stopped. The same command goes on from here.") from None
+    if report.resumed:
+        click.echo(f"{report.resumed} images were encoded by an earlier run.", err=True)
+    for item, reason in report.failed[:_SHOWN]:
+        click.echo(f"Not encoded: {item.id or 'a row'!r}: {reason}", err=True)
+    if report.failed:
+        click.echo(f"{len(report.failed)} images failed; all are in {options.failed}.", err=True)
+    if not report.encoded:
+        raise Failure(f"None of the {len(found.items)} images could be encoded.")
+    click.echo(f"{out}: {report.encoded} images, {network.dimension} numbers each.")
+    if strict and report.failed:
+        raise SystemExit(1)
 
 
 @main.command("import-lvm")

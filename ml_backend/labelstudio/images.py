@@ -6,7 +6,6 @@ import base64
 import binascii
 import os
 import re
-import stat
 import threading
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import requests
 from ml_backend.errors import FetchError, LabelStudioError
 from ml_backend.labelstudio.addresses import HostRules, Permission, PrivateAddress, session
 from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.files import read_file
 from ml_backend.settings import Settings
 
 _CHUNK = 64 * 1024
@@ -138,24 +138,8 @@ class ImageFetcher:
                         f"The local file {named!r} is a link out of {folder}. Put the file "
                         "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
                     )
-                return self._read(real, named)
+                return read_file(real, named, self._max_bytes)[0]
         return None
-
-    def _read(self, path: Path, named: str) -> bytes:
-        try:
-            # Non-blocking, so that a named pipe does not hold us up.
-            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-            with os.fdopen(handle, "rb") as file:
-                if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise FetchError(f"The local file {named!r} is no regular file.")
-                data = file.read(self._max_bytes + 1)
-        except OSError as error:
-            raise FetchError(
-                f"The local file {named!r} cannot be read: {error.strerror}. Check its rights."
-            ) from None
-        if len(data) > self._max_bytes:
-            raise FetchError(self._too_large(f"The local file {named!r}"))
-        return data
 
     def _absolute(self, address: str, parts: SplitResult) -> str:
         kept = parts.path.startswith((_UPLOADS, _LOCAL_FILES))
