@@ -3,7 +3,7 @@
 # What needs real galaxies is left out, saying so, where GALAXYLOOP_DATA names none.
 python="${1:-python3}"
 failed=0
-for script in answer_times ranking round_latency learning embeddings; do
+for script in answer_times ranking round_latency learning embeddings encoding; do
     printf '\n== %s ==\n' "$script"
     case "$script" in
         learning) options="--data gz1_sdss_6class decals_rings gz2_sdss_votes" ;;

@@ -29,7 +29,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 READERS = 4
-MOST_LANES = 16
+MOST_LANES = 64
 # Pixels, of all views, in one pass, and images at most. On processors the time per image is the
 # same from 8 to 64 stamps of 64 pixels in 4 views, so few suffice; a GPU wants many.
 PASS_PIXELS = {"cpu": 1 << 18, "cuda": 1 << 23}
@@ -89,10 +89,9 @@ def plan_for(lvm: LVM) -> Plan:
     """
     config = lvm.config
     device = next(lvm.parameters()).device
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
     fast = has_fast_bfloat16(device) and config.attention_scale is None
     kind = "cpu" if device.type == "cpu" else "cuda"
-    lanes = min(torch.get_num_threads(), processors, MOST_LANES) if kind == "cpu" else 1
+    lanes = min(torch.get_num_threads(), _processors(), MOST_LANES) if kind == "cpu" else 1
     images = PASS_PIXELS[kind] // (config.image_size**2 * config.views)
     return Plan(
         images=min(max(images, 4), MOST_PER_PASS[kind]),
@@ -124,7 +123,7 @@ def encode_stream(
     prepare: Callable[[J], Prepared[R]],
     plan: Plan | None = None,
     group: int | None = None,
-    readers: int = READERS,
+    readers: int | None = None,
 ) -> Generator[list[tuple[R, NDArray[np.float32] | None]]]:
     """Read and encode any number of images, in order, group by group.
 
@@ -142,8 +141,8 @@ def encode_stream(
         By default `plan_for` the LVM.
     group : int, optional
         Jobs per group; by default as many as one pass takes.
-    readers : int
-        Images read at once.
+    readers : int, optional
+        Images read at once; by default one per processor, and a few at least.
 
     Yields
     ------
@@ -153,6 +152,7 @@ def encode_stream(
     plan = plan or plan_for(lvm)
     source = iter(jobs)
     outstanding: deque[Future[list[tuple[R, NDArray[np.float32] | None]]]] = deque()
+    readers = readers or min(max(READERS, _processors()), MOST_LANES)
     reading = ThreadPoolExecutor(readers, thread_name_prefix="read")
     encoding = _lanes(plan.lanes)
     try:
@@ -223,6 +223,13 @@ def _encode_group(
         (item.result, rows[item.key or place] if item.tensor is not None else None)
         for place, item in enumerate(group)
     ]
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _lanes(count: int) -> ThreadPoolExecutor:

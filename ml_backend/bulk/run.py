@@ -26,7 +26,7 @@ from ml_backend.loop.encoding import image_limits
 from ml_backend.settings import Settings
 from models.images import ImageError, read_image, to_tensor
 from models.lvm import LVM
-from models.throughput import READERS, Plan, Prepared, encode_stream, plan_for
+from models.throughput import Plan, Prepared, encode_stream, plan_for
 
 WEB_READERS = 16
 """Images fetched at once: web servers answer slowly, so more of them are asked together."""
@@ -126,7 +126,7 @@ def encode_source(
         progress(done, len(source.items))
         prepare = _preparer(source.items, lvm, settings)
         for indexes in (range(begun, len(source.items)), again):
-            readers = WEB_READERS if _any_web(source.items, indexes) else READERS
+            readers = WEB_READERS if _any_web(source.items, indexes) else None
             stream = encode_stream(lvm, indexes, prepare, plan, readers=readers)
             with contextlib.closing(stream):
                 for group in stream:
