@@ -26,9 +26,11 @@ from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.training import train
 from models.heads import Head
 from models.images import read_image
-from models.lvm import DEFAULT_FOLDER, LVM, LVMError, default_lvm, encode_images
+from models.lvm import DEFAULT_FOLDER, LVMError, encode_images
 from models.metrics import macro_auc
 from models.prior import SimulationPrior
+from models.sources import load_lvm
+from models.vision_encoder import VisionEncoder
 
 SETS = ("gz1_sdss_6class", "decals_rings", "gz2_sdss_votes")
 CHECKS = (10, 20, 30, 50, 70, 100, 150, 200, 300)
@@ -51,7 +53,9 @@ def label_of(name: str, row: dict[str, str]) -> str | None:
     return None if found in ("", "uncertain") else found
 
 
-def embeddings_of(name: str, root: Path, lvm: LVM) -> tuple[NDArray[np.float16], list[str]]:
+def embeddings_of(
+    name: str, root: Path, lvm: VisionEncoder
+) -> tuple[NDArray[np.float16], list[str]]:
     """Encode a set once; the embeddings are kept in the temporary folder of the system."""
     folder = root / name
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
@@ -161,7 +165,11 @@ def main() -> int:
     parser.add_argument("--per-round", type=int, default=10)
     parser.add_argument("--no-diversity", action="store_true")
     parser.add_argument("--no-prior", action="store_true")
-    parser.add_argument("--lvm", type=Path, help="folder of an LVM; default: the one shipped")
+    parser.add_argument(
+        "--lvm",
+        type=Path,
+        help="folder of an LVM or a Hugging Face encoder; default: the one shipped",
+    )
     options = parser.parse_args()
     root = os.environ.get("GALAXYLOOP_DATA", "")
     if not root or not Path(root).is_dir():
@@ -171,7 +179,7 @@ def main() -> int:
             file=sys.stderr,
         )
         return 1
-    lvm = LVM.from_pretrained(options.lvm) if options.lvm else default_lvm()
+    lvm = load_lvm(options.lvm)
     for name in options.data:
         table, names = embeddings_of(name, Path(root), lvm)
         labels = tuple(sorted(set(names)))

@@ -82,8 +82,11 @@ class Settings(BaseSettings):
         alias="GALAXYLOOP_WEBHOOK_SECRET",
         description="Secret that webhooks must carry; empty: made once and kept in MODEL_DIR.",
     )
-    lvm: Path | None = Field(
-        None, alias="GALAXYLOOP_LVM", description="Folder of the LVM; empty: the one we ship."
+    lvm: str = Field(
+        "",
+        alias="GALAXYLOOP_LVM",
+        description="Folder of the LVM or of a Hugging Face vision encoder, or hub:OWNER/NAME; "
+        "empty: the LVM that we ship.",
     )
     image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -168,6 +171,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("lvm", mode="before")
+    @classmethod
+    def _source(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value or ""
 
     @field_validator("label_studio_url", "label_studio_public_url", "backend_url")
     @classmethod

@@ -131,7 +131,7 @@ class JobWork:
 
 def prior_heads(settings: Settings, controls: Sequence[ChoicesControl]) -> dict[str, Head]:
     """Return the heads that know a control's labels from simulated galaxies alone."""
-    folder = str(settings.lvm or DEFAULT_FOLDER)
+    folder = settings.lvm or str(DEFAULT_FOLDER)
     identity = load_lvm(settings).identity
     found = {}
     for control in controls:

@@ -6,48 +6,29 @@ and its identity. Images and the pyramid are channels-first, `[n, c, h, w]`, as 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.images import Preprocessing
 from models.sunet import Decoder, Encoder, LVMConfig, LVMError, initialise
+from models.vision_encoder import Encoding, VisionEncoder, views_of
+from models.weight_files import CONFIG_FILE, WEIGHTS_FILE, read_json, read_tensors
 
 __all__ = ["LVM", "Encoding", "LVMConfig", "LVMError", "default_lvm", "resized"]
 
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 DEFAULT_FOLDER = Path(__file__).parent / "weights" / "default"
-MAX_CONFIG_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """What the encoder says about n images.
-
-    Parameters
-    ----------
-    pooled : Tensor
-        Embeddings, float32 `[n, d]`.
-    pyramid : tuple of Tensor
-        Feature maps of the stages, finest first, `[n, c, h, w]` (of the images as given, also where
-        the embedding is averaged over views); the last one is the bottleneck after its norm.
-    """
-
-    pooled: Tensor
-    pyramid: tuple[Tensor, ...]
-
-
-class LVM(nn.Module):
+class LVM(VisionEncoder):
     """The large vision model: `encode` for every head, `reconstruct` for restoration.
 
     Parameters
@@ -71,6 +52,30 @@ class LVM(nn.Module):
     def dimension(self) -> int:
         """Length d of an embedding."""
         return self.config.dimension
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How an image becomes the input, for `to_tensor`."""
+        return self.config.preprocessing
+
+    @property
+    def views(self) -> int:
+        """How many quarter turns and mirror images an embedding is averaged over."""
+        return self.config.views
+
+    @property
+    def amplifies_rounding(self) -> bool:
+        """Whether attention is as steep as that of the released network."""
+        return self.config.attention_scale is not None
+
+    @property
+    def can_reconstruct(self) -> bool:
+        """Whether there is a decoder."""
+        return self.decoder is not None
+
+    def description(self) -> dict[str, Any]:
+        """Return the configuration as JSON can hold it."""
+        return self.config.as_dict()
 
     def pool(self, outputs: list[Tensor]) -> Tensor:
         """Reduce the stages' outputs `[n, h, w, c]` to means and deviations as configured."""
@@ -100,9 +105,9 @@ class LVM(nn.Module):
         LVMError
             The shape is another, or a value is not finite.
         """
-        self._check(images)
+        self.check_images(images)
         n, views = len(images), self.config.views
-        _, outputs = self.encoder(torch.cat(_views(images, views)))
+        _, outputs = self.encoder(torch.cat(views_of(images, views)))
         pooled = self.pool(outputs).unflatten(0, (views, n)).mean(0)
         if self.projection is not None:
             pooled = self.projection(pooled)
@@ -120,7 +125,7 @@ class LVM(nn.Module):
         """
         if self.decoder is None:
             raise LVMError("This LVM has no decoder, so it cannot reconstruct images.")
-        self._check(images)
+        self.check_images(images)
         return self.forward(images)[0]
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -128,28 +133,6 @@ class LVM(nn.Module):
         inputs, outputs = self.encoder(images)
         assert self.decoder is not None, "forward needs a decoder"
         return self.decoder(outputs[-1], inputs), outputs[-1].flatten(1, 2)
-
-    def _check(self, images: Tensor) -> None:
-        size = self.config.image_size
-        if images.dim() != 4 or tuple(images.shape[1:]) != (3, size, size):
-            raise LVMError(
-                f"This LVM takes images [n, 3, {size}, {size}], not {list(images.shape)}; "
-                "use to_tensor with the preprocessing of its configuration."
-            )
-        if not torch.isfinite(images).all():
-            raise LVMError("An image holds values that are not finite; replace them first.")
-
-    @cached_property
-    def identity(self) -> str:
-        """Hash of configuration and weights, 32 hex digits: equal ones give equal embeddings.
-
-        It is computed once, so change no weights after asking for it.
-        """
-        digest = hashlib.sha256(json.dumps(self.config.as_dict(), sort_keys=True).encode())
-        for name, values in sorted(self.state_dict().items()):
-            digest.update(f"{name} {list(values.shape)}".encode())
-            digest.update(values.detach().cpu().float().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:32]
 
     def save_pretrained(self, folder: str | Path, half: bool = False) -> None:
         """Write configuration and weights to a folder that `from_pretrained` reads.
@@ -183,15 +166,8 @@ class LVM(nn.Module):
             A file is missing, broken or does not fit; the entry is named.
         """
         folder = Path(folder)
-        config = LVMConfig.from_dict(_read_json(folder / CONFIG_FILE))
-        try:
-            state = load_file(folder / WEIGHTS_FILE)
-        except FileNotFoundError:
-            raise LVMError(
-                f"{folder} holds no {WEIGHTS_FILE}; give the folder of an LVM."
-            ) from None
-        except (SafetensorError, OSError, ValueError) as error:
-            raise LVMError(f"{folder / WEIGHTS_FILE} cannot be read: {error}.") from None
+        config = LVMConfig.from_dict(read_json(folder / CONFIG_FILE))
+        state = read_tensors(folder / WEIGHTS_FILE)
         model = cls(config)
         model.load_weights(state, str(folder / WEIGHTS_FILE))
         return model
@@ -239,25 +215,6 @@ def resized(model: LVM, size: int) -> LVM:
             state[name] = grid.reshape(-1, new * new).T.contiguous()
     other.load_weights(state, "the LVM")
     return other
-
-
-def _views(images: Tensor, count: int) -> list[Tensor]:
-    """Return the images, their quarter turns (4) and the mirror images of these (8)."""
-    turned = [torch.rot90(images, turns, (2, 3)) for turns in range(4 if count > 1 else 1)]
-    return turned + [view.flip(3) for view in turned] if count == 8 else turned
-
-
-def _read_json(path: Path) -> object:
-    try:
-        if path.stat().st_size > MAX_CONFIG_BYTES:
-            raise LVMError(f"{path} is too large for a configuration.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise LVMError(f"{path.parent} holds no {path.name}; give the folder of an LVM.") from None
-    except (OSError, ValueError, RecursionError) as error:
-        if isinstance(error, LVMError):
-            raise
-        raise LVMError(f"{path} cannot be read: {error}.") from None
 
 
 def default_lvm() -> LVM:

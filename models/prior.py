@@ -22,9 +22,10 @@ from safetensors.numpy import save_file
 from models.heads.base import Head
 from models.heads.classification import SingleChoiceHead
 from models.images import GalaxyImage, encode_png, read_image
-from models.lvm import LVM, LVMError
 from models.simulation import KINDS, simulate
+from models.sunet import LVMError
 from models.throughput import encode_images
+from models.vision_encoder import VisionEncoder
 
 BANK_FILE = "prior.safetensors"
 FRAME = 192
@@ -177,7 +178,7 @@ class SimulationPrior:
         return SingleChoiceHead(names).fit(self.bank.embeddings[rows], targets)
 
     @classmethod
-    def build(cls, lvm: LVM, count: int = 1000, seed: int = 0) -> SimulationPrior:
+    def build(cls, lvm: VisionEncoder, count: int = 1000, seed: int = 0) -> SimulationPrior:
         """Simulate galaxies, encode them, and keep their kinds."""
         kinds = [KINDS.index(MIXTURE[index % len(MIXTURE)]) for index in range(count)]
 

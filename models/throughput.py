@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.images import GalaxyImage, to_tensor
-from models.lvm import LVM
+from models.vision_encoder import VisionEncoder
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -79,7 +79,7 @@ def best_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def plan_for(lvm: LVM) -> Plan:
+def plan_for(lvm: VisionEncoder) -> Plan:
     """Choose passes and precision for an LVM where it lies now.
 
     The choice follows from the machine and the configuration alone, not from a measurement, so
@@ -87,12 +87,11 @@ def plan_for(lvm: LVM) -> Plan:
     multiplies it (AVX512-BF16, AMX, Ampere), but never for the steep attention of the released
     network, which amplifies rounding.
     """
-    config = lvm.config
     device = next(lvm.parameters()).device
-    fast = has_fast_bfloat16(device) and config.attention_scale is None
+    fast = has_fast_bfloat16(device) and not lvm.amplifies_rounding
     kind = "cpu" if device.type == "cpu" else "cuda"
     lanes = min(torch.get_num_threads(), _processors(), MOST_LANES) if kind == "cpu" else 1
-    images = PASS_PIXELS[kind] // (config.image_size**2 * config.views)
+    images = PASS_PIXELS[kind] // (lvm.preprocessing.size**2 * lvm.views)
     return Plan(
         images=min(max(images, 4), MOST_PER_PASS[kind]),
         precision=torch.bfloat16 if fast else torch.float32,
@@ -108,7 +107,7 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
-def embed(lvm: LVM, images: Tensor, plan: Plan) -> NDArray[np.float32]:
+def embed(lvm: VisionEncoder, images: Tensor, plan: Plan) -> NDArray[np.float32]:
     """Encode inputs float32 `[n, 3, s, s]` to embeddings float32 `[n, d]`, pass by pass."""
     device = next(lvm.parameters()).device
     low = plan.precision is not torch.float32
@@ -118,7 +117,7 @@ def embed(lvm: LVM, images: Tensor, plan: Plan) -> NDArray[np.float32]:
 
 
 def encode_stream(
-    lvm: LVM,
+    lvm: VisionEncoder,
     jobs: Iterable[J],
     prepare: Callable[[J], Prepared[R]],
     plan: Plan | None = None,
@@ -132,7 +131,7 @@ def encode_stream(
 
     Parameters
     ----------
-    lvm : LVM
+    lvm : VisionEncoder
     jobs : iterable
         One per image.
     prepare : callable
@@ -170,7 +169,7 @@ def encode_stream(
 
 
 def encode_images(
-    lvm: LVM,
+    lvm: VisionEncoder,
     images: Iterable[GalaxyImage],
     batch_size: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -179,8 +178,8 @@ def encode_images(
 
     Parameters
     ----------
-    lvm : LVM
-        The encoder; its configuration says how images are prepared.
+    lvm : VisionEncoder
+        Its preprocessing says how images are prepared.
     images : iterable of GalaxyImage
         Any number; a few groups are held at a time.
     batch_size : int, optional
@@ -198,7 +197,7 @@ def encode_images(
         plan = Plan(batch_size, plan.precision, plan.lanes)
 
     def prepare(image: GalaxyImage) -> Prepared[None]:
-        return Prepared(None, to_tensor(image, lvm.config.preprocessing))
+        return Prepared(None, to_tensor(image, lvm.preprocessing))
 
     for group in encode_stream(lvm, images, prepare, plan):
         for _, row in group:
@@ -209,7 +208,7 @@ def encode_images(
 
 
 def _encode_group(
-    lvm: LVM, prepared: Sequence[Future[Prepared[R]]], plan: Plan
+    lvm: VisionEncoder, prepared: Sequence[Future[Prepared[R]]], plan: Plan
 ) -> list[tuple[R, NDArray[np.float32] | None]]:
     group = [future.result() for future in prepared]
     inputs: dict[object, Tensor] = {}

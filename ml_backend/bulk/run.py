@@ -25,8 +25,8 @@ from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.loop.encoding import image_limits
 from ml_backend.settings import Settings
 from models.images import ImageError, read_image, to_tensor
-from models.lvm import LVM
 from models.throughput import Plan, Prepared, encode_stream, plan_for
+from models.vision_encoder import VisionEncoder
 
 WEB_READERS = 16
 """Images fetched at once: web servers answer slowly, so more of them are asked together."""
@@ -79,7 +79,7 @@ class BulkReport:
 
 def encode_source(
     source: Source,
-    lvm: LVM,
+    lvm: VisionEncoder,
     settings: Settings,
     options: BulkOptions,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -92,7 +92,7 @@ def encode_source(
     Parameters
     ----------
     source : Source
-    lvm : LVM
+    lvm : VisionEncoder
     settings : Settings
         Limits on images and times.
     options : BulkOptions
@@ -159,7 +159,7 @@ def _to_try_again(items: Sequence[Item], journal: Journal, begun: int) -> list[i
 
 
 def _preparer(
-    items: Sequence[Item], lvm: LVM, settings: Settings
+    items: Sequence[Item], lvm: VisionEncoder, settings: Settings
 ) -> Callable[[int], Prepared[Outcome]]:
     limits = image_limits(settings)
     fetcher = _fetcher(items, settings)
@@ -179,7 +179,7 @@ def _preparer(
     def prepare(index: int) -> Prepared[Outcome]:
         try:
             data, stamp = load(items[index])
-            tensor = to_tensor(read_image(data, limits), lvm.config.preprocessing)
+            tensor = to_tensor(read_image(data, limits), lvm.preprocessing)
             return Prepared(Outcome(index, None, "", stamp), tensor)
         except (FetchError, ImageError) as error:
             return Prepared(Outcome(index, None, str(error)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -17,7 +18,7 @@ _SHOWN = 5
 @main.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option("--out", type=_FILE, required=True, help="The npz file to write.")
-@click.option("--lvm", type=_FOLDER, help="Folder of the LVM (GALAXYLOOP_LVM).")
+@click.option("--lvm", help="The LVM, as GALAXYLOOP_LVM names it.")
 @click.option("--id-column", help="Column of the ids in a catalogue.")
 @click.option("--image-column", help="Column of the paths or addresses in a catalogue.")
 @click.option("--strict", is_flag=True, help="Exit code 1 if any image could not be encoded.")
@@ -26,7 +27,7 @@ _SHOWN = 5
 def encode(
     source: Path,
     out: Path,
-    lvm: Path | None,
+    lvm: str | None,
     id_column: str | None,
     image_column: str | None,
     strict: bool,
@@ -66,21 +67,50 @@ def encode(
 
 
 @main.command("import-lvm")
-@click.argument("checkpoint", type=_FILE)
+@click.argument("source")
 @click.option(
     "--out", type=_FOLDER, required=True, help="Folder to write; set GALAXYLOOP_LVM to it."
 )
+@click.option("--size", type=int, help="Side of the input, pixels.")
+@click.option("--crop", type=float, help="Side of the central square that is seen, a fraction.")
+@click.option("--mean", type=float, nargs=3, help="Subtracted from red, green, blue in 0 to 1.")
+@click.option("--std", type=float, nargs=3, help="What the difference is divided by.")
+@click.option(
+    "--pooling", multiple=True, help="Part of the embedding: class, mean<i>, std<i>; repeatable."
+)
+@click.option("--views", type=int, help="Average over 1, 4 or 8 turns and mirror images.")
 @spoken
-def import_lvm(checkpoint: Path, out: Path) -> None:
-    """Turn a CHECKPOINT of the published network into a folder that GALAXYLOOP_LVM can name."""
-    from models.checkpoints import import_checkpoint
+def import_lvm(source: str, out: Path, **said: Any) -> None:
+    """Turn SOURCE into a folder that GALAXYLOOP_LVM can name.
 
+    SOURCE is a checkpoint of the published network (a .pth file), or a Hugging Face vision encoder:
+    its folder, or hub:OWNER/NAME to download it. For an encoder, --size, --mean and the others say
+    what its files leave open, or something else than they say.
+    """
+    from models.checkpoints import import_checkpoint
+    from models.sources import HUB, load_lvm
+    from models.vision_encoder import VisionEncoder
+
+    changes = {name: value for name, value in said.items() if value not in (None, ())}
+    lvm: VisionEncoder
     try:
-        lvm = import_checkpoint(checkpoint)
+        if source.startswith(HUB) or Path(source).is_dir():
+            lvm = load_lvm(source, changes)
+        elif changes:
+            raise Failure(
+                f"{source} is no folder and no {HUB}OWNER/NAME; --{next(iter(changes))} is for "
+                "Hugging Face encoders."
+            )
+        else:
+            lvm = import_checkpoint(source)
         lvm.save_pretrained(out)
     except (ValueError, OSError) as error:
         raise Failure(str(error)) from None
-    click.echo(f"{out}: {lvm.identity[:12]}, {lvm.dimension} features per image.")
+    seen = lvm.preprocessing
+    click.echo(
+        f"{out}: {lvm.identity[:12]}, {lvm.dimension} features per image, "
+        f"{seen.kind} images of {seen.size} px."
+    )
 
 
 @main.command(

@@ -52,6 +52,7 @@ def _findings(
     yield look("disk space", lambda: server_checks.disk(settings))
     yield look("this backend answers", lambda: server_checks.backend_answers(settings))
     yield look("this backend is protected", lambda: server_checks.backend_protected(settings))
+    yield look("the LVM is there", lambda: server_checks.network(settings))
     if store is not None:
         yield look("a worker is running", lambda: server_checks.worker(store))
     found = look("Label Studio answers", lambda: server_checks.reachable(client))

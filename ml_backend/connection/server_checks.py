@@ -111,6 +111,22 @@ def disk(settings: Settings) -> None:
         )
 
 
+def network(settings: Settings) -> None:
+    """The LVM is where GALAXYLOOP_LVM says, and is described well enough to be used."""
+    # Slow to import; only the doctor's own command pays for it.
+    from models.sources import check_lvm
+    from models.sunet import LVMError
+
+    try:
+        check_lvm(settings.lvm)
+    except LVMError as error:
+        raise Trouble(
+            f"The LVM cannot be used: {error}",
+            "Set GALAXYLOOP_LVM to the folder of an LVM or a Hugging Face vision encoder, the same "
+            "for `serve` and `work`.",
+        ) from None
+
+
 def worker(store: Store) -> None:
     """A worker is alive."""
     if not store.jobs.workers():

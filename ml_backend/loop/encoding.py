@@ -24,9 +24,11 @@ from ml_backend.settings import Settings
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.tables import Task
+from models import sources
 from models.images import ImageError, ImageLimits, content_hash, read_image, to_tensor
-from models.lvm import LVM, LVMError, default_lvm
+from models.sunet import LVMError
 from models.throughput import Prepared, best_device, encode_stream
+from models.vision_encoder import VisionEncoder
 
 BATCH = 16
 FETCHERS = 4
@@ -34,7 +36,7 @@ RETRY_SECONDS = 600.0
 """Seconds before an image that could not be used is tried again (a server was down...)."""
 
 _log = structlog.get_logger(__name__)
-_lvms: dict[str, LVM] = {}
+_lvms: dict[str, VisionEncoder] = {}
 _lvm_lock = threading.Lock()
 
 
@@ -75,19 +77,19 @@ class EncodeReport:
     """Not tried, because the time was up."""
 
 
-def load_lvm(settings: Settings) -> LVM:
+def load_lvm(settings: Settings) -> VisionEncoder:
     """Return the LVM of the settings, loaded once per process, on the GPU where there is one.
 
     Raises
     ------
     SettingsError
-        ``GALAXYLOOP_LVM`` names a folder that holds no LVM.
+        ``GALAXYLOOP_LVM`` names nothing that can be used.
     """
-    key = str(settings.lvm or "")
+    key = settings.lvm
     with _lvm_lock:
         if key not in _lvms:
             try:
-                lvm = LVM.from_pretrained(settings.lvm) if settings.lvm else default_lvm()
+                lvm = sources.load_lvm(settings.lvm)
             except LVMError as error:
                 raise SettingsError(
                     f"The LVM cannot be loaded (GALAXYLOOP_LVM): {error}"
@@ -125,7 +127,7 @@ def missing_images(
 def encode_missing(
     store: Store,
     fetcher: Fetcher,
-    lvm: LVM,
+    lvm: VisionEncoder,
     images: Sequence[ImageJob],
     progress: Callable[[int, int], None] = lambda done, total: None,
     seconds: float | None = None,
@@ -136,7 +138,7 @@ def encode_missing(
     ----------
     store : Store
     fetcher : ImageFetcher
-    lvm : LVM
+    lvm : VisionEncoder
     images : sequence of ImageJob
         E.g. of :func:`missing_images`.
     progress : callable
@@ -187,7 +189,7 @@ def record(store: Store, embeddings: EmbeddingStore, batch: Sequence[Encoded]) -
 def encode(
     images: Iterable[ImageJob],
     fetcher: Fetcher,
-    lvm: LVM,
+    lvm: VisionEncoder,
     embeddings: EmbeddingStore,
     limits: ImageLimits,
 ) -> Iterator[list[Encoded]]:
@@ -209,7 +211,7 @@ def encode(
             known = Encoded(job.task_id, job.address, digest, None, None)
             if digest in embeddings:
                 return Prepared(known)
-            tensor = to_tensor(read_image(data, limits), lvm.config.preprocessing)
+            tensor = to_tensor(read_image(data, limits), lvm.preprocessing)
             return Prepared(known, tensor, digest)
         except (FetchError, ImageError) as error:
             return broken(str(error))

@@ -39,7 +39,7 @@ from ml_backend.store.names import initial_version
 from ml_backend.store.tables import Project, Ranking, Task, Version
 from ml_backend.store.versions import load_heads, version_folder
 from models.heads.base import Head
-from models.lvm import LVM
+from models.vision_encoder import VisionEncoder
 
 DEADLINE_SECONDS = 30.0
 """Longest time that one call may spend on images that were never encoded."""
@@ -137,7 +137,7 @@ class Predictor:
         store: Store,
         project_id: int,
         fetcher: Fetcher | None = None,
-        lvm: Callable[[], LVM] | None = None,
+        lvm: Callable[[], VisionEncoder] | None = None,
         deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self._store, self._project_id, self._deadline = store, project_id, deadline

@@ -16,7 +16,7 @@ from ml_backend.loop.votes import ReconcileReport
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project
 from models.heads.base import Head
-from models.lvm import LVM
+from models.vision_encoder import VisionEncoder
 
 ENCODE_SECONDS = 20.0
 """Longest time that a round of a project with a champion spends on new images; the rest waits."""
@@ -42,7 +42,7 @@ class RoundContext:
     store: Store
     client: LabelStudioClient
     fetcher: Fetcher
-    lvm: Callable[[], LVM]
+    lvm: Callable[[], VisionEncoder]
     priors: Callable[[Sequence[ChoicesControl]], Mapping[str, Head]] = lambda controls: {}
     progress: Callable[[float, str], None] = lambda share, message: None
 

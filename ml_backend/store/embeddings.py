@@ -40,7 +40,7 @@ class EmbeddingStore:
     folder : Path
         Folder of all embeddings; this LVM's own folder is made inside.
     lvm_identity : str
-        :attr:`models.lvm.LVM.identity`.
+        :attr:`models.vision_encoder.VisionEncoder.identity`.
     dimension : int, optional
         Length of an embedding; left out, the folder must be there and says it.
     shard_rows : int

@@ -299,6 +299,42 @@ def test_import_lvm_names_a_broken_checkpoint(environment: Path) -> None:
     assert not (environment / "out" / "config.json").exists()
 
 
+@pytest.fixture
+def encoder(tmp_path: Path) -> Path:
+    """A Hugging Face encoder that does not say how its images are prepared."""
+    import transformers
+
+    sizes = {"image_size": 32, "patch_size": 8, "hidden_size": 16, "intermediate_size": 16}
+    config = transformers.ViTConfig(num_hidden_layers=1, num_attention_heads=2, **sizes)
+    transformers.AutoModel.from_config(config).save_pretrained(tmp_path / "theirs")
+    return tmp_path / "theirs"
+
+
+def test_import_lvm_takes_a_hugging_face_encoder(environment: Path, encoder: Path) -> None:
+    out = environment / "ours"
+    result = run("import-lvm", str(encoder), "--out", str(out))
+    assert result.exit_code == 1
+    assert "Nobody says the size, mean, std" in result.stderr
+    assert not out.exists()
+    said = ["--size", "32", "--mean", "0.5", "0.4", "0.3", "--std", "0.2", "0.2", "0.1"]
+    result = run("import-lvm", str(encoder), "--out", str(out), *said, "--pooling", "class")
+    assert result.exit_code == 0, result.stderr
+    assert "16 features per image, rgb8 images of 32 px" in result.output
+    recipe = json.loads((out / "galaxyloop.json").read_text())
+    assert recipe["preprocessing"]["mean"] == [0.5, 0.4, 0.3]
+    assert recipe["pooling"] == ["class"]
+    again = run("import-lvm", str(out), "--out", str(environment / "copy"))
+    assert again.output.split()[1:] == result.output.split()[1:], "the identity stays"
+
+
+def test_import_lvm_refuses_options_that_mean_nothing(environment: Path) -> None:
+    (environment / "a.pth").write_bytes(b"")
+    arguments = (str(environment / "a.pth"), "--out", str(environment / "out"), "--size", "64")
+    result = run("import-lvm", *arguments)
+    assert result.exit_code == 1
+    assert "--size is for Hugging Face encoders" in result.stderr
+
+
 def test_serve_answers_ends_on_sigterm_and_names_a_busy_port(environment: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -238,6 +238,26 @@ def test_a_full_disk(
     assert by_name(doctor(settings, None, [], client))["disk space"].ok
 
 
+def test_an_lvm_that_is_not_there_or_not_described_is_found(
+    settings: Settings, client: LabelStudioClient, studio: dict[str, Any], tmp_path: Path
+) -> None:
+    def finding(lvm: str) -> Finding:
+        changed = settings.model_copy(update={"lvm": lvm})
+        return by_name(doctor(changed, None, [], client))["the LVM is there"]
+
+    assert finding("").ok
+    assert "There is no folder" in finding(str(tmp_path / "nowhere")).problem
+    assert "GALAXYLOOP_LVM" in finding(str(tmp_path / "nowhere")).remedy
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    (theirs / "config.json").write_text('{"model_type": "swin"}')
+    assert "Nobody says the size" in finding(str(theirs)).problem
+    (theirs / "preprocessor_config.json").write_text(
+        '{"size": 64, "do_normalize": false, "do_resize": true}'
+    )
+    assert "model.safetensors" in finding(str(theirs)).problem
+
+
 @pytest.mark.parametrize(
     ("host", "user", "ok"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import transformers
 from sqlalchemy import select
 from stand_ins import SHAPE_CONFIG, Sky, settings_of, sky, tiny_lvm
 
@@ -23,7 +25,8 @@ from ml_backend.loop.encoding import (
 )
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Task
-from models.images import content_hash, read_image, to_tensor
+from models.images import Preprocessing, content_hash, read_image, to_tensor
+from models.recipe import Recipe
 
 
 @pytest.fixture
@@ -151,6 +154,27 @@ def test_time_is_bounded_and_stopping_keeps_what_is_done(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         encode_missing(store, Sky(), tiny_lvm(), jobs[16:], stop)
     assert len(store.embeddings(tiny_lvm().identity)) == 32
+
+
+def test_a_hugging_face_encoder_takes_the_place_of_the_lvm(store: Store, tmp_path: Path) -> None:
+    config = transformers.ConvNextV2Config(hidden_sizes=[8, 12], depths=[1, 1], num_stages=2)
+    folder = tmp_path / "theirs"
+    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    recipe = Recipe(Preprocessing("rgb8", 32, mean=(0.5,) * 3, std=(0.2,) * 3), ("mean1", "std1"))
+    (folder / "galaxyloop.json").write_text(json.dumps(recipe.as_dict()))
+    lvm = load_lvm(settings_of(tmp_path, lvm=folder))
+    jobs = add(store, [*sky(20), "junk://1"])
+    report = encode_missing(store, Sky(), lvm, jobs)
+    assert (report.encoded, report.broken) == (20, 1)
+    kept, found = store.embeddings(lvm.identity).get(
+        [str(task.content_hash) for task in tasks(store)[:20]]
+    )
+    assert found.all()
+    assert kept.shape == (20, 24)
+    data = Sky().fetch(jobs[7].address)
+    tensor = to_tensor(read_image(data), recipe.preprocessing)
+    alone = lvm.encode(tensor[None]).pooled[0].numpy()
+    assert np.allclose(kept[7], alone, rtol=2e-3, atol=2e-3)
 
 
 def test_an_lvm_that_is_not_there_is_named(tmp_path: Path) -> None:
