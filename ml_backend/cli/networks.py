@@ -79,8 +79,14 @@ def encode(
     "--pooling", multiple=True, help="Part of the embedding: class, mean<i>, std<i>; repeatable."
 )
 @click.option("--views", type=int, help="Average over 1, 4 or 8 turns and mirror images.")
+@click.option(
+    "--simulated",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Simulated galaxies to learn from before the first vote (1000 are enough; 0: none).",
+)
 @spoken
-def import_lvm(source: str, out: Path, **said: Any) -> None:
+def import_lvm(source: str, out: Path, simulated: int, **said: Any) -> None:
     """Turn SOURCE into a folder that GALAXYLOOP_LVM can name.
 
     SOURCE is a checkpoint of the published network (a .pth file), or a Hugging Face vision encoder:
@@ -88,6 +94,7 @@ def import_lvm(source: str, out: Path, **said: Any) -> None:
     what its files leave open, or something else than they say.
     """
     from models.checkpoints import import_checkpoint
+    from models.prior import SimulationPrior
     from models.sources import HUB, load_lvm
     from models.vision_encoder import VisionEncoder
 
@@ -103,7 +110,11 @@ def import_lvm(source: str, out: Path, **said: Any) -> None:
             )
         else:
             lvm = import_checkpoint(source)
+        # Before anything is written: flux LVMs cannot see simulated pictures, and say so.
+        prior = SimulationPrior.build(lvm, simulated) if simulated else None
         lvm.save_pretrained(out)
+        if prior is not None:
+            prior.save_pretrained(out)
     except (ValueError, OSError) as error:
         raise Failure(str(error)) from None
     seen = lvm.preprocessing

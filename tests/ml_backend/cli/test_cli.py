@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 import requests
 import structlog
@@ -25,6 +27,7 @@ from ml_backend.cli import main
 from ml_backend.settings import Strategy, load_settings
 from ml_backend.store.database import open_store
 from ml_backend.store.tables import Version
+from ml_backend.worker import prior_heads
 
 COMMANDS = (
     "serve",
@@ -317,12 +320,16 @@ def test_import_lvm_takes_a_hugging_face_encoder(environment: Path, encoder: Pat
     assert "Nobody says the size, mean, std" in result.stderr
     assert not out.exists()
     said = ["--size", "32", "--mean", "0.5", "0.4", "0.3", "--std", "0.2", "0.2", "0.1"]
-    result = run("import-lvm", str(encoder), "--out", str(out), *said, "--pooling", "class")
+    said += ["--pooling", "class", "--simulated", "50"]
+    result = run("import-lvm", str(encoder), "--out", str(out), *said)
     assert result.exit_code == 0, result.stderr
     assert "16 features per image, rgb8 images of 32 px" in result.output
     recipe = json.loads((out / "galaxyloop.json").read_text())
     assert recipe["preprocessing"]["mean"] == [0.5, 0.4, 0.3]
     assert recipe["pooling"] == ["class"]
+    controls = (SimpleNamespace(name="c", multiple=False, labels=("Spiral", "Elliptical")),)
+    heads = prior_heads(load_settings(lvm=out), controls)  # type: ignore[arg-type]
+    assert heads["c"].predict(np.zeros((1, 16), np.float32)).shape == (1, 2)
     again = run("import-lvm", str(out), "--out", str(environment / "copy"))
     assert again.output.split()[1:] == result.output.split()[1:], "the identity stays"
 
