@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -175,6 +176,19 @@ def test_views_make_the_embedding_blind_to_turns_and_mirrors(tmp_path: Path) -> 
         torch.testing.assert_close(lvm.encode(same).pooled, first, rtol=1e-4, atol=1e-5)
     with pytest.raises(LVMError, match="views"):
         load_lvm(tmp_path / "a", {"views": 3})
+
+
+def test_several_threads_may_encode_at_once(tmp_path: Path) -> None:
+    folder = save_encoder(tmp_path / "a", "dinov2")
+    batches = images(24).split(3)
+    lvm = load_lvm(folder)
+    expected = [lvm.encode(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for encoding, alone in zip(
+            pool.map(load_lvm(folder).encode, batches), expected, strict=True
+        ):
+            torch.testing.assert_close(encoding.pooled, alone.pooled, rtol=1e-4, atol=1e-5)
+            assert len(encoding.pyramid) == len(alone.pyramid)
 
 
 def test_there_is_no_decoder_and_it_says_so(tmp_path: Path) -> None:
