@@ -24,8 +24,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from models.images import read_image
-from models.lvm import DEFAULT_FOLDER, LVM
 from models.prior import SimulationPrior
+from models.sources import DEFAULT_FOLDER, load_lvm
 from models.throughput import encode_images
 
 # Name, folder, column, and what a label is called here (None: left out).
@@ -67,7 +67,7 @@ def main() -> None:
     given = parser.parse_args()
     if not given.data:
         parser.error("name the data with --data or GALAXYLOOP_DATA")
-    lvm, prior = LVM.from_pretrained(given.lvm), SimulationPrior.from_pretrained(given.lvm)
+    lvm, prior = load_lvm(given.lvm), SimulationPrior.from_pretrained(given.lvm)
     print(f"LVM {lvm.identity}, {lvm.dimension} numbers per galaxy")
     for name, folder, column, rename in SETS:
         with open(Path(given.data) / folder / "labels.csv", newline="", encoding="utf-8") as file:

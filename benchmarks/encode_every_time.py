@@ -20,7 +20,7 @@ from ml_backend.loop.encoding import load_lvm
 from ml_backend.settings import environment_settings
 from models.heads.classification import SingleChoiceHead
 from models.images import read_image
-from models.lvm import encode_images
+from models.throughput import encode_images
 
 LABELS = ("elliptical", "spiral", "edge_on", "merger")
 

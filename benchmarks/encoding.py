@@ -29,9 +29,10 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.images import read_image, to_tensor
-from models.lvm import DEFAULT_FOLDER, LVM
 from models.simulation import simulate
+from models.sources import DEFAULT_FOLDER, load_lvm
 from models.throughput import Plan, Prepared, best_device, encode_stream, plan_for
+from models.vision_encoder import VisionEncoder
 
 SIDE, SEED, ROUNDS = 423, 0, 3
 WANTED = 4.0
@@ -54,33 +55,33 @@ def simulated(folder: Path, count: int) -> list[Path]:
     return files
 
 
-def naive(lvm: LVM, files: list[Path], threads: int) -> float:
+def naive(lvm: VisionEncoder, files: list[Path], threads: int) -> float:
     """Images per second, one by one."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     device = next(lvm.parameters()).device
     begun = time.perf_counter()
     for file in files:
-        tensor = to_tensor(read_image(file.read_bytes()), lvm.config.preprocessing)
+        tensor = to_tensor(read_image(file.read_bytes()), lvm.preprocessing)
         lvm.encode(tensor[None].to(device)).pooled.cpu().numpy()
     seconds = time.perf_counter() - begun
     torch.set_num_threads(before)
     return len(files) / seconds
 
 
-def pipeline(lvm: LVM, files: list[Path], plan: Plan) -> float:
+def pipeline(lvm: VisionEncoder, files: list[Path], plan: Plan) -> float:
     """Images per second of `encode_stream`."""
 
     def prepare(file: Path) -> Prepared[None]:
         image = read_image(file.read_bytes())
-        return Prepared(None, to_tensor(image, lvm.config.preprocessing))
+        return Prepared(None, to_tensor(image, lvm.preprocessing))
 
     begun = time.perf_counter()
     done = sum(len(group) for group in encode_stream(lvm, files, prepare, plan))
     return done / (time.perf_counter() - begun)
 
 
-def peak_flops(lvm: LVM, plan: Plan) -> float:
+def peak_flops(lvm: VisionEncoder, plan: Plan) -> float:
     """Operations per second of matrix products in the pipeline's precision, on all its lanes."""
     device = next(lvm.parameters()).device
     a = torch.rand(1024, 1024, device=device, dtype=plan.precision)
@@ -135,8 +136,8 @@ def main() -> None:
     if given.memory:
         encode_and_tell_peak(given.memory, given.lvm)
         return
-    lvm = LVM.from_pretrained(given.lvm).to(best_device())
-    plan, config = plan_for(lvm), lvm.config
+    lvm = load_lvm(given.lvm).to(best_device())
+    plan, size = plan_for(lvm), lvm.preprocessing.size
     with tempfile.TemporaryDirectory() as folder:
         if given.images:
             listed = sorted(file for file in given.images.rglob("*.jp*g"))
@@ -144,13 +145,13 @@ def main() -> None:
         else:
             files = simulated(Path(folder), given.count)
         few = files[: max(given.count // 8, 10)]
-        sample = torch.rand(4, 3, config.image_size, config.image_size)
+        sample = torch.rand(4, 3, size, size)
         with FlopCounterMode(display=False) as counter:
             lvm.encode(sample.to(best_device()))
         per_image = counter.get_total_flops() / 4
         precision = str(plan.precision).removeprefix("torch.")
         print(
-            f"LVM {lvm.identity[:12]}: {config.image_size} px, {config.views} views, "
+            f"LVM {lvm.identity[:12]}: {size} px, {lvm.views} views, "
             f"{per_image / 1e9:.2f} GFLOP per image; {best_device().type}, {plan.lanes} lanes, "
             f"{plan.images} images per pass, {precision}; {len(files)} JPEGs"
         )

@@ -26,10 +26,11 @@ from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.training import train
 from models.heads import Head
 from models.images import read_image
-from models.lvm import DEFAULT_FOLDER, LVMError, encode_images
 from models.metrics import macro_auc
 from models.prior import SimulationPrior
-from models.sources import load_lvm
+from models.sources import DEFAULT_FOLDER, load_lvm
+from models.sunet import LVMError
+from models.throughput import encode_images
 from models.vision_encoder import VisionEncoder
 
 SETS = ("gz1_sdss_6class", "decals_rings", "gz2_sdss_votes")

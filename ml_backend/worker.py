@@ -27,8 +27,8 @@ from ml_backend.settings import Settings
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Job
 from models.heads.base import Head
-from models.lvm import DEFAULT_FOLDER
 from models.prior import SimulationPrior
+from models.sources import DEFAULT_FOLDER
 
 NICENESS = 10
 TICK_SECONDS = 0.25

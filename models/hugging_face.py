@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.preprocessing import Preprocessing
 from models.pretrained_networks import chosen_stages, first_line, load_network, read_settings
-from models.recipe import RECIPE_FILE, Recipe
+from models.recipe import PROJECTION_FILE, RECIPE_FILE, Recipe, read_projection
 from models.sunet import LVMError
 from models.vision_encoder import Encoding, VisionEncoder, views_of
 from models.weight_files import CONFIG_FILE, WEIGHTS_FILE, read_weights
@@ -34,17 +34,27 @@ class HuggingFaceEncoder(VisionEncoder):
     settings : mapping
         The content of its ``config.json``, as far as it matters.
     recipe : Recipe
-        Preprocessing, pooling and views.
+        Preprocessing, pooling, views, and the length that a projection must have.
+    projection : nn.Linear, optional
+        A last linear map, from the pooled numbers to the embedding.
 
     Raises
     ------
     LVMError
-        It cannot see images of that size, gives no feature maps, or another answer every time.
+        The projection does not fit, or the network cannot see images of that size, gives no
+        feature maps, or another answer every time.
     """
 
-    def __init__(self, network: nn.Module, settings: Mapping[str, Any], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: Mapping[str, Any],
+        recipe: Recipe,
+        projection: nn.Linear | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.projection = projection
         self.settings = dict(settings)
         self.eval().requires_grad_(False)
         size = recipe.preprocessing.size
@@ -77,13 +87,19 @@ class HuggingFaceEncoder(VisionEncoder):
                     f"pooling names {name}, but this network has feature maps 0 to {last} and "
                     f"{'no' if token is None else 'a'} class token."
                 )
-        self.recipe = replace(recipe, pooling=pooling)
-        self._dimension = len(self._pool(maps, token)[0])
+        length = projection.out_features if projection is not None else 0
+        self.recipe = replace(recipe, pooling=pooling, projection=length)
+        self.pooled_dimension = len(self._pool(maps, token)[0])
+        if projection is not None and projection.in_features != self.pooled_dimension:
+            raise LVMError(
+                f"The projection takes {projection.in_features} numbers, but pooling gives "
+                f"{self.pooled_dimension}."
+            )
 
     @property
     def dimension(self) -> int:
         """Length d of an embedding."""
-        return self._dimension
+        return self.recipe.projection or self.pooled_dimension
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -117,11 +133,12 @@ class HuggingFaceEncoder(VisionEncoder):
             The shape is another, or a value is not finite.
         """
         self.check_images(images)
-        maps, token = self._features(images)
-        pooled = self._pool(maps, token)
-        for view in views_of(images, self.recipe.views)[1:]:
-            pooled = pooled + self._pool(*self._features(view))
-        return Encoding(pooled / self.recipe.views, maps)
+        n, views = len(images), self.recipe.views
+        maps, token = self._features(torch.cat(views_of(images, views)))
+        pooled = self._pool(maps, token).unflatten(0, (views, n)).mean(0)
+        if self.projection is not None:
+            pooled = self.projection(pooled)
+        return Encoding(pooled, tuple(values[:n] for values in maps))
 
     @torch.inference_mode()
     def _features(self, images: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
@@ -147,7 +164,7 @@ class HuggingFaceEncoder(VisionEncoder):
                 assert token is not None, "checked when the network was taken"
                 parts.append(token)
                 continue
-            pixels = maps[_map_of(name)].flatten(2)
+            pixels = maps[_map_of(name)].flatten(2).float()
             parts.append(pixels.std(2, correction=0) if name[0] == "s" else pixels.mean(2))
         return torch.cat(parts, dim=1)
 
@@ -159,9 +176,9 @@ class HuggingFaceEncoder(VisionEncoder):
             name: values.detach().cpu().clone(memory_format=torch.contiguous_format)
             for name, values in self.network.state_dict().items()
         }
-        # Replaced, not overwritten: someone may have the old weights mapped.
-        save_file(state, folder / (WEIGHTS_FILE + ".partial"), metadata={"format": "pt"})
-        os.replace(folder / (WEIGHTS_FILE + ".partial"), folder / WEIGHTS_FILE)
+        _replace(folder / WEIGHTS_FILE, state)
+        if self.projection is not None:
+            _replace(folder / PROJECTION_FILE, dict(self.projection.state_dict()))
         for name, values in ((CONFIG_FILE, self.settings), (RECIPE_FILE, self.recipe.as_dict())):
             text = json.dumps(values, indent=2, sort_keys=True)
             (folder / name).write_text(text + "\n", encoding="utf-8")
@@ -189,8 +206,9 @@ class HuggingFaceEncoder(VisionEncoder):
         settings = read_settings(folder)
         recipe = Recipe.of_folder(folder, changes)
         network = load_network(folder, settings, read_weights(folder))
+        projection = read_projection(folder, recipe)
         try:
-            return cls(network, settings, recipe)
+            return cls(network, settings, recipe, projection)
         except LVMError as error:
             raise LVMError(f"{folder}: {error}") from error
 
@@ -208,6 +226,12 @@ def _as_map(values: Tensor, grid: int) -> tuple[Tensor, Tensor | None]:
         raise LVMError(f"{count} tokens are no square grid with a few tokens before it.")
     pixels = values[:, before:].transpose(1, 2).unflatten(2, (side, side))
     return pixels.contiguous(), values[:, 0] if before else None
+
+
+def _replace(path: Path, state: dict[str, Tensor]) -> None:
+    """Write a safetensors file anew: someone may have the old one mapped."""
+    save_file(state, path.with_name(path.name + ".partial"), metadata={"format": "pt"})
+    os.replace(path.with_name(path.name + ".partial"), path)
 
 
 def _map_of(name: str) -> int:

@@ -23,9 +23,7 @@ from models.sunet import Decoder, Encoder, LVMConfig, LVMError, initialise
 from models.vision_encoder import Encoding, VisionEncoder, views_of
 from models.weight_files import CONFIG_FILE, WEIGHTS_FILE, read_json, read_tensors
 
-__all__ = ["LVM", "Encoding", "LVMConfig", "LVMError", "default_lvm", "resized"]
-
-DEFAULT_FOLDER = Path(__file__).parent / "weights" / "default"
+__all__ = ["LVM", "Encoding", "LVMConfig", "LVMError", "resized"]
 
 
 class LVM(VisionEncoder):
@@ -215,8 +213,3 @@ def resized(model: LVM, size: int) -> LVM:
             state[name] = grid.reshape(-1, new * new).T.contiguous()
     other.load_weights(state, "the LVM")
     return other
-
-
-def default_lvm() -> LVM:
-    """Return the LVM that ships with the package, ready to encode."""
-    return LVM.from_pretrained(DEFAULT_FOLDER)

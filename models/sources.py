@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from models.lvm import DEFAULT_FOLDER, LVM
+from models.lvm import LVM
 from models.sunet import LVMConfig, LVMError
 from models.vision_encoder import VisionEncoder
 from models.weight_files import CONFIG_FILE, read_json, weight_files
 
+DEFAULT_FOLDER = Path(__file__).parent / "weights" / "default"
 HUB = "hub:"
 HUB_NAME = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
 HUB_FILES = ("config.json", "preprocessor_config.json", "galaxyloop.json", "*.safetensors*")

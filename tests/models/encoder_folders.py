@@ -35,6 +35,9 @@ CONFIGS: dict[str, Callable[[], Any]] = {
     "dinov2": lambda: transformers.Dinov2Config(
         image_size=56, patch_size=14, hidden_size=16, num_hidden_layers=8, num_attention_heads=2
     ),
+    "resnet": lambda: transformers.ResNetConfig(
+        embedding_size=8, hidden_sizes=[8, 12, 16, 24], depths=[1, 1, 1, 1], layer_type="basic"
+    ),
     "vit": lambda: transformers.ViTConfig(**PLAIN),
     "siglip": lambda: transformers.SiglipVisionConfig(**PLAIN),
 }

@@ -11,17 +11,18 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from models.images import encode_png, read_image
-from models.lvm import DEFAULT_FOLDER, LVM, default_lvm
 from models.prior import SimulationPrior
 from models.simulation import simulate
+from models.sources import DEFAULT_FOLDER, load_lvm
 from models.throughput import encode_images
+from models.vision_encoder import VisionEncoder
 
 DATA = os.environ.get("GALAXYLOOP_DATA", "")
 
 
 @pytest.fixture(scope="module")
-def lvm() -> LVM:
-    return default_lvm()
+def lvm() -> VisionEncoder:
+    return load_lvm()
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +38,14 @@ def test_it_is_small_and_has_a_card() -> None:
         assert source in card
 
 
-def test_the_bank_is_of_these_weights(lvm: LVM, prior: SimulationPrior) -> None:
+def test_the_bank_is_of_these_weights(lvm: VisionEncoder, prior: SimulationPrior) -> None:
     assert prior.bank.lvm_identity == lvm.identity
     assert prior.bank.embeddings.shape[1] == lvm.dimension <= 512
 
 
-def test_simulated_galaxies_it_never_saw_are_told_apart(lvm: LVM, prior: SimulationPrior) -> None:
+def test_simulated_galaxies_it_never_saw_are_told_apart(
+    lvm: VisionEncoder, prior: SimulationPrior
+) -> None:
     rng, labels = np.random.default_rng(987), ("elliptical", "spiral", "edge-on")
     kinds = np.array([0, 1, 2] * 12)
     images = [
@@ -56,7 +59,7 @@ def test_simulated_galaxies_it_never_saw_are_told_apart(lvm: LVM, prior: Simulat
     assert np.mean(scores) > 0.9
 
 
-def test_an_embedding_does_not_depend_on_its_batch(lvm: LVM) -> None:
+def test_an_embedding_does_not_depend_on_its_batch(lvm: VisionEncoder) -> None:
     rng = np.random.default_rng(3)
     images = [read_image(encode_png(simulate(rng, None, 128).rgb)) for _ in range(5)]
     together = np.stack(list(encode_images(lvm, images)))
@@ -65,7 +68,9 @@ def test_an_embedding_does_not_depend_on_its_batch(lvm: LVM) -> None:
 
 
 @pytest.mark.skipif(not DATA, reason="GALAXYLOOP_DATA names no folder with real galaxies")
-def test_real_galaxies_are_told_apart_before_any_vote(lvm: LVM, prior: SimulationPrior) -> None:
+def test_real_galaxies_are_told_apart_before_any_vote(
+    lvm: VisionEncoder, prior: SimulationPrior
+) -> None:
     folder = Path(DATA) / "gz1_sdss_6class"
     with open(folder / "labels.csv", newline="", encoding="utf-8") as file:
         rows = [

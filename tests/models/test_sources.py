@@ -10,9 +10,9 @@ import pytest
 from encoder_folders import change_json, save_encoder, write_json
 
 from models.hugging_face import HuggingFaceEncoder
-from models.lvm import LVM, LVMConfig, default_lvm
+from models.lvm import LVM, LVMConfig
 from models.preprocessing import Preprocessing
-from models.sources import check_lvm, find_folder, load_lvm
+from models.sources import DEFAULT_FOLDER, check_lvm, find_folder, load_lvm
 from models.sunet import LVMError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -37,7 +37,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_what_lies_in_a_folder_decides_what_it_is(tmp_path: Path) -> None:
-    assert load_lvm().identity == load_lvm("").identity == default_lvm().identity
+    assert load_lvm().identity == load_lvm("").identity == load_lvm(DEFAULT_FOLDER).identity
     ours = tiny_lvm()
     ours.save_pretrained(tmp_path / "ours")
     assert load_lvm(tmp_path / "ours").identity == ours.identity

@@ -12,7 +12,8 @@ import torch
 
 from models import throughput
 from models.images import GalaxyImage, Preprocessing, encode_png, read_image, to_tensor
-from models.lvm import LVM, LVMConfig, default_lvm
+from models.lvm import LVM, LVMConfig
+from models.sources import load_lvm
 from models.throughput import (
     Plan,
     Prepared,
@@ -204,7 +205,7 @@ def test_the_plan_follows_from_machine_and_network(monkeypatch: pytest.MonkeyPat
 
 
 def test_bfloat16_gives_nearly_the_same_embeddings() -> None:
-    lvm = default_lvm()
+    lvm = load_lvm()
     [image] = pictures(1)
     images = to_tensor(image, lvm.config.preprocessing)[None]
     exact = embed(lvm, images, Plan(2, FLOAT, 1))
