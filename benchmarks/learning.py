@@ -11,148 +11,51 @@ repository). Example: ``python benchmarks/learning.py --data gz1_sdss_6class``.
 from __future__ import annotations
 
 import argparse
-import csv
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from labelled_sets import SETS, LabelledSet, data_folder, embeddings_of, read_set, split
 from numpy.typing import NDArray
+from simulated_loop import LoopOptions, People, label_galaxies, prior_of
 
-from ml_backend.loop.acquisition import STRATEGIES, audit_order, cold_start, interleave, rank
-from ml_backend.loop.consensus import Consensus
-from ml_backend.loop.training import train
-from models.heads import Head
-from models.images import read_image
+from ml_backend.loop.acquisition import STRATEGIES
+from models.heads.base import Head
 from models.metrics import macro_auc
-from models.prior import SimulationPrior
 from models.sources import DEFAULT_FOLDER, load_lvm
-from models.sunet import LVMError
-from models.throughput import encode_images
-from models.vision_encoder import VisionEncoder
 
-SETS = ("gz1_sdss_6class", "decals_rings", "gz2_sdss_votes")
 CHECKS = (10, 20, 30, 50, 70, 100, 150, 200, 300)
 LEVELS = (0.75, 0.80, 0.85, 0.90)
-CONTROL = "shape"
-
-
-def label_of(name: str, row: dict[str, str]) -> str | None:
-    """Return the label of a galaxy in its set, None where it is left out."""
-    if name == "gz1_sdss_6class":
-        found = row["class_name"]
-        return (
-            None
-            if found == "dont_know"
-            else found.removesuffix("_anticlockwise").removesuffix("_clockwise")
-        )
-    if name == "decals_rings":
-        return "ring" if float(row["ring"]) > 0.5 else "no ring"
-    found = row["class_vote"]
-    return None if found in ("", "uncertain") else found
-
-
-def embeddings_of(
-    name: str, root: Path, lvm: VisionEncoder
-) -> tuple[NDArray[np.float16], list[str]]:
-    """Encode a set once; the embeddings are kept in the temporary folder of the system."""
-    folder = root / name
-    with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
-        pairs = [(row["file"], label_of(name, row)) for row in csv.DictReader(file)]
-    known = [(path, label) for path, label in pairs if label is not None]
-    kept = Path(tempfile.gettempdir()) / f"galaxyloop-learning-{name}-{lvm.identity}.npy"
-    if kept.exists():
-        table = np.load(kept, allow_pickle=False)
-        if len(table) == len(known):
-            return table, [label for _, label in known]
-    print(f"Encoding {len(known)} galaxies of {name}...", file=sys.stderr)
-    images = (read_image((folder / path).read_bytes()) for path, _ in known)
-    table = np.stack(list(encode_images(lvm, images, batch_size=32))).astype(np.float16)
-    np.save(kept, table, allow_pickle=False)
-    return table, [label for _, label in known]
 
 
 def curve(
     table: NDArray[np.float16],
-    truth: NDArray[np.int64],
-    labels: tuple[str, ...],
-    ours: bool,
+    data: LabelledSet,
     options: argparse.Namespace,
+    loop: LoopOptions,
     seed: int,
     prior: Head | None,
 ) -> dict[int, float]:
     """Label round by round; return the macro AUC by number of votes."""
-    rng = np.random.default_rng(seed)
-    shuffled = rng.permutation(len(table))
-    held, pool = np.split(shuffled, [len(table) // 3])
+    held, pool = split(len(data), seed)
+    rng = np.random.default_rng([seed, 1])
+    count = len(data.labels)
     wrong = rng.random(len(pool)) < options.error_rate
-    said = np.where(
-        wrong, (truth[pool] + rng.integers(1, len(labels), len(pool))) % len(labels), truth[pool]
-    )
-    onehot = np.eye(len(labels), dtype=np.float32)
-    points = table[pool]
-    labelled = np.zeros(0, dtype=np.int64)
-    heads: dict[str, Head] = {}
-    committees: dict[str, tuple[Head, ...]] = {}
-    found = {}
-    while len(labelled) < min(max(CHECKS), len(pool)):
-        if not ours:
-            queue = audit_order(np.arange(len(pool)), seed)
-            queue = queue[~np.isin(queue, labelled)]
-        elif not heads:
-            queue = cold_start(points, options.per_round, rng).order
-        else:
-            active = rank(
-                points,
-                heads,
-                options.strategy,
-                200,
-                rng,
-                committees=committees,
-                labelled=labelled,
-                diversity=not options.no_diversity,
-            ).order
-            audit = audit_order(np.arange(len(pool)), seed)
-            queue, _ = interleave(active, audit[~np.isin(audit, labelled)], options.audit_fraction)
-        labelled = np.append(labelled, queue[: options.per_round])
-        votes = Consensus(
-            labels,
-            False,
-            np.sort(labelled),
-            onehot[said[np.sort(labelled)]],
-            np.ones(len(labelled), dtype=np.float32),
-        )
-        trained = train(
-            {CONTROL: votes},
-            np.arange(len(pool)),
-            points,
-            priors={CONTROL: prior} if prior is not None else None,
-            seed=seed,
-        )
-        heads, committees = trained.heads, trained.committees
-        if len(labelled) in CHECKS:
-            found[len(labelled)] = macro_auc(
-                heads[CONTROL].predict(table[held]), onehot[truth[held]]
-            )
-    return found
+    truth = data.truth[pool]
+    said = np.where(wrong, (truth + rng.integers(1, count, len(pool))) % count, truth)
+    numbers = [n for n in CHECKS if n <= len(pool)]
+    people = People(data.labels, said)
+    return {
+        len(rows): macro_auc(head.predict(table[held]), data.onehot[held])
+        for rows, head in label_galaxies(table[pool], people, numbers, loop, seed, prior)
+    }
 
 
 def needed(mean: dict[int, float], level: float) -> str:
     """Return from which number of votes on a level is held."""
     votes = [n for n in mean if all(mean[m] >= level for m in mean if m >= n)]
     return str(min(votes)) if votes else "-"
-
-
-def prior_of(labels: tuple[str, ...], folder: Path) -> Head | None:
-    """Return the head of simulated galaxies, where the LVM brings some and they fit."""
-    try:
-        head = SimulationPrior.from_pretrained(folder).head_for(labels)
-    except LVMError as error:
-        print(f"Without a prior: {error}", file=sys.stderr)
-        return None
-    return head
 
 
 def main() -> int:
@@ -172,22 +75,15 @@ def main() -> int:
         help="folder of an LVM or a Hugging Face encoder; default: the one shipped",
     )
     options = parser.parse_args()
-    root = os.environ.get("GALAXYLOOP_DATA", "")
-    if not root or not Path(root).is_dir():
-        print(
-            "GALAXYLOOP_DATA does not name a folder; it must hold the real galaxies "
-            f"({', '.join(SETS)}). Nothing measured.",
-            file=sys.stderr,
-        )
+    root = data_folder()
+    if root is None:
         return 1
     lvm = load_lvm(options.lvm)
     for name in options.data:
-        table, names = embeddings_of(name, Path(root), lvm)
-        labels = tuple(sorted(set(names)))
-        truth = np.array([labels.index(label) for label in names])
-        prior = None if options.no_prior else prior_of(labels, options.lvm or DEFAULT_FOLDER)
-        counts = ", ".join(f"{label} {np.sum(truth == i)}" for i, label in enumerate(labels))
-        print(f"\n{name}: {len(table)} x {table.shape[1]} ({counts}); a third held out")
+        data = read_set(name, root)
+        table = embeddings_of(data, lvm)
+        prior = None if options.no_prior else prior_of(data.labels, options.lvm or DEFAULT_FOLDER)
+        print(f"\n{data.describe()}; {table.shape[1]} numbers each; a third held out")
         print(
             f"strategy {options.strategy}, audit {options.audit_fraction:.0%}, "
             f"error rate {options.error_rate:.0%}, {options.seeds} seeds, "
@@ -196,10 +92,14 @@ def main() -> int:
         start = time.perf_counter()
         means = []
         for ours in (False, True):
-            runs = [
-                curve(table, truth, labels, ours, options, seed, prior)
-                for seed in range(options.seeds)
-            ]
+            loop = LoopOptions(
+                active=ours,
+                strategy=options.strategy,
+                per_round=options.per_round,
+                audit_fraction=options.audit_fraction,
+                diversity=not options.no_diversity,
+            )
+            runs = [curve(table, data, options, loop, seed, prior) for seed in range(options.seeds)]
             means.append({n: float(np.mean([run[n] for run in runs])) for n in runs[0]})
             spread = {n: float(np.std([run[n] for run in runs])) for n in runs[0]}
             if not ours:

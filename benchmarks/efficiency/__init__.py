@@ -1,0 +1,1 @@
+"""What `label_efficiency.py` is made of."""
