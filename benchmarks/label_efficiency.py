@@ -94,16 +94,18 @@ def main() -> int:
         help="of labels, as far as the pool goes (default: what suits each arm)",
     )
     parser.add_argument("--lvm", type=Path, default=DEFAULT_FOLDER, help="folder of an LVM")
+    parser.add_argument("--run", nargs="+", help="arms to run, where not all that are reported")
     parser.add_argument("--report", action="store_true", help="run nothing, report what there is")
     parser.add_argument("--figure", type=Path, default=FIGURE)
     parser.add_argument("--no-figure", action="store_true")
     options = parser.parse_args()
     arms = all_arms(Encoder(LVM.from_pretrained(options.lvm), options.lvm))
-    unknown = sorted(set(options.arms or ()) - set(arms))
+    unknown = sorted({*(options.arms or ()), *(options.run or ())} - set(arms))
     if unknown:
         parser.error(f"there is no arm {', '.join(unknown)}; known are {', '.join(arms)}")
     if options.arms:
-        arms = {name: arm for name, arm in arms.items() if name in options.arms}
+        asked = {*options.arms, *(options.run or ())}
+        arms = {name: arm for name, arm in arms.items() if name in asked}
     file = ResultsFile(options.results)
     if not options.report:
         root = data_folder()
@@ -114,7 +116,7 @@ def main() -> int:
             print(f"{data.describe()}; a third held out", file=sys.stderr)
         # Seed by seed, so that a run that is cut short still has every arm on every set.
         for seed in options.seeds:
-            for arm in arms.values():
+            for arm in (arms[name] for name in options.run or arms):
                 for data in sets:
                     pool = len(data) - len(data) // 3
                     numbers = arm.numbers(pool)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.images import read_image, to_rgb8
-from models.lvm import LVM, encode_images
+from models.lvm import LVM
+from models.throughput import encode_images
 
 SETS = ("gz1_sdss_6class", "gz2_sdss_votes", "decals_rings")
 
@@ -110,7 +111,7 @@ def embeddings_of(data: LabelledSet, lvm: LVM) -> NDArray[np.float16]:
         return np.asarray(np.load(kept, allow_pickle=False))
     print(f"Encoding {len(data)} galaxies of {data.name}...", file=sys.stderr)
     images = (read_image(path.read_bytes()) for path in data.files)
-    table = np.stack(list(encode_images(lvm, images, batch_size=32))).astype(np.float16)
+    table = np.stack(list(encode_images(lvm, images))).astype(np.float16)
     np.save(kept, table, allow_pickle=False)
     return table
 

@@ -142,14 +142,14 @@ def ratio_at_best(curve: Curve, other: Curve, draws: int = DRAWS, seed: int = 0)
     ----------
     curve, other : Curve
     draws : int
-        Of the bootstrap.
+        Of the bootstrap; 0: no interval.
     seed : int
     """
     level, labels = curve.best()
     needed = labels_needed(other, level)
     shared = [name for name in curve.seeds if name in other.seeds]
     low = high = float("nan")
-    if len(shared) > 2:
+    if len(shared) > 2 and draws > 0:
         own = np.array([curve.seeds.index(name) for name in shared])
         theirs = np.array([other.seeds.index(name) for name in shared])
         rng = np.random.default_rng(seed)

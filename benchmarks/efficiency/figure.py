@@ -80,7 +80,7 @@ def _panel(panel: Any, name: str, arms: Mapping[str, Curve]) -> None:
         panel.plot(numbers, mean, marker="o", markersize=3, linewidth=1.6, **style)
         ends[arm] = float(mean[-1])
     panel.set_xscale("log")
-    ticks = [n for n in (5, 10, 20, 40, 80, 160, 320, 640) if n < 0.8 * most] + [most]
+    ticks = [n for n in (5, 10, 20, 40, 80, 160, 320, 640) if n < 0.6 * most] + [most]
     panel.xaxis.set_major_locator(FixedLocator(ticks))
     panel.xaxis.set_minor_locator(NullLocator())
     panel.xaxis.set_major_formatter(StrMethodFormatter("{x:.0f}"))
@@ -108,7 +108,15 @@ def _mark_ratio(panel: Any, arms: Mapping[str, Curve]) -> None:
     style = {"arrowstyle": "->", "color": "#333333", "linewidth": 0.9, "shrinkA": 3, "shrinkB": 1}
     panel.annotate("", xy=(ours, level), xytext=(labels, level), arrowprops=style)
     words = f"{'≥ ' if ratio.at_least else ''}{ratio.value:.0f} times fewer labels"
-    panel.text(np.sqrt(ours * labels), level + 0.006, words, ha="center", va="bottom", fontsize=8)
+    panel.text(
+        np.sqrt(ours * labels),
+        level - 0.008,
+        words,
+        ha="center",
+        va="top",
+        fontsize=8,
+        bbox={"color": "white", "alpha": 0.75, "pad": 1},
+    )
 
 
 def _apart(ends: Mapping[str, float], low: float, high: float) -> dict[str, float]:

@@ -21,6 +21,7 @@ from models.augmentation import random_views
 # Canvases are larger than views, so that turned and shifted ones find sky in their corners.
 MARGIN = 1.3
 WARM_UP = 0.1
+FEW = 20
 CHECKS = 12
 
 
@@ -34,11 +35,8 @@ class ResNetSettings:
         Of its input, pixels.
     crop : float
         Side of the central square that it sees, as a fraction of the image's shorter side.
-    fewest, most : int
-        Views that it is trained on with the fewest and with many labels; `epochs` times the
-        labels in between.
-    epochs : int
-        Views per label.
+    shown : int
+        Views that it is trained on with up to 20 labels; with more, growing as their square root.
     batch : int
         Views per step.
     rate, weight_decay : float
@@ -59,15 +57,13 @@ class ResNetSettings:
 
     side: int = 64
     crop: float = 0.55
-    fewest: int = 3200
-    most: int = 24000
-    epochs: int = 60
+    shown: int = 1600
     batch: int = 32
     rate: float = 1e-3
     weight_decay: float = 0.05
     smoothing: float = 0.05
     balance: float = 0.5
-    photometric: bool = True
+    photometric: bool = False
     held: float = 0.15
     held_from: int = 80
     views: int = 4
@@ -84,7 +80,7 @@ class ResNetSettings:
 
     def steps(self, labels: int) -> int:
         """Training steps with this many labels."""
-        seen = min(max(self.epochs * labels, self.fewest), self.most)
+        seen = self.shown * math.sqrt(max(labels, FEW) / FEW)
         return math.ceil(seen / self.batch)
 
 
@@ -134,14 +130,14 @@ def train(
     """
     rng = np.random.default_rng([seed, len(truth)])
     generator = Generator().manual_seed(seed)
-    learned, kept = _part(truth, rng, settings)
+    learned, kept = stopping_part(truth, rng, settings)
     network = new_network(classes, seed)
     steps = settings.steps(len(truth))
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.rate, weight_decay=settings.weight_decay, fused=True
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
-    weights = _label_weights(truth, classes, settings.balance)
+    weights = label_weights(truth, classes, settings.balance)
     pictures, answers = torch.from_numpy(canvases), torch.from_numpy(truth)
     queue = np.zeros(0, dtype=np.int64)
     best, best_loss = {}, math.inf
@@ -215,7 +211,7 @@ def random_features(
     return np.asarray(torch.cat(found).numpy(), dtype=np.float32)
 
 
-def _part(
+def stopping_part(
     truth: NDArray[np.int64], rng: np.random.Generator, settings: ResNetSettings
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Keep a share of each label for early stopping, of a label with few galaxies none."""
@@ -237,7 +233,7 @@ def _rate(step: int, steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(steps - rise, 1)))
 
 
-def _label_weights(truth: NDArray[np.int64], classes: int, balance: float) -> Tensor:
+def label_weights(truth: NDArray[np.int64], classes: int, balance: float) -> Tensor:
     """Weight of each label in the loss; 1 for an average galaxy, 0 for a label without one."""
     counts = np.bincount(truth, minlength=classes).astype(np.float64)
     weights = np.where(counts > 0, counts.clip(1) ** -balance, 0.0)

@@ -78,7 +78,9 @@ def test_another_lvm_seed_or_setting_is_another_result(tmp_path: Path) -> None:
     assert file.missing("resnet18", "decals_rings", 0, [80, 20, 20], "", "abc") == [80]
     for other in ({"seed": 1}, {"lvm": "new"}, {"settings": "new"}, {"arm": "x"}, {"set": "x"}):
         key = {
-            "arm": "resnet18", "set": "decals_rings", "seed": 0,
+            "arm": "resnet18",
+            "set": "decals_rings",
+            "seed": 0,
             "lvm": "",
             "settings": "abc",
         }
