@@ -22,6 +22,7 @@ from models.augmentation import random_views
 MARGIN = 1.3
 WARM_UP = 0.1
 FEW = 20
+GROWTH = 0.75
 CHECKS = 12
 
 
@@ -36,7 +37,7 @@ class ResNetSettings:
     crop : float
         Side of the central square that it sees, as a fraction of the image's shorter side.
     shown : int
-        Views that it is trained on with up to 20 labels; with more, growing as their square root.
+        Views that it is trained on with up to 20 labels; with n, (n / 20)^0.75 times as many.
     batch : int
         Views per step.
     rate, weight_decay : float
@@ -57,7 +58,7 @@ class ResNetSettings:
 
     side: int = 64
     crop: float = 0.55
-    shown: int = 1600
+    shown: int = 1200
     batch: int = 32
     rate: float = 1e-3
     weight_decay: float = 0.05
@@ -80,7 +81,7 @@ class ResNetSettings:
 
     def steps(self, labels: int) -> int:
         """Training steps with this many labels."""
-        seen = self.shown * math.sqrt(max(labels, FEW) / FEW)
+        seen = self.shown * (max(labels, FEW) / FEW) ** GROWTH
         return math.ceil(seen / self.batch)
 
 
