@@ -27,7 +27,7 @@ from efficiency.report import report
 from efficiency.results import Result, ResultsFile, curve_of
 from labelled_sets import SETS, LabelledSet, data_folder, read_set
 
-from models.lvm import DEFAULT_FOLDER, LVM
+from models.sources import DEFAULT_FOLDER, load_lvm
 
 FIGURE = Path(__file__).parents[1] / "docs" / "images" / "label_efficiency.png"
 
@@ -99,7 +99,7 @@ def main() -> int:
     parser.add_argument("--figure", type=Path, default=FIGURE)
     parser.add_argument("--no-figure", action="store_true")
     options = parser.parse_args()
-    arms = all_arms(Encoder(LVM.from_pretrained(options.lvm), options.lvm))
+    arms = all_arms(Encoder(load_lvm(options.lvm), options.lvm))
     unknown = sorted({*(options.arms or ()), *(options.run or ())} - set(arms))
     if unknown:
         parser.error(f"there is no arm {', '.join(unknown)}; known are {', '.join(arms)}")

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.images import read_image, to_rgb8
-from models.lvm import LVM
 from models.throughput import encode_images
+from models.vision_encoder import VisionEncoder
 
 SETS = ("gz1_sdss_6class", "gz2_sdss_votes", "decals_rings")
 
@@ -101,7 +101,7 @@ def split(count: int, seed: int) -> tuple[Rows, Rows]:
     return held, pool
 
 
-def embeddings_of(data: LabelledSet, lvm: LVM) -> NDArray[np.float16]:
+def embeddings_of(data: LabelledSet, lvm: VisionEncoder) -> NDArray[np.float16]:
     """Encode a set once, [n, d]; kept in the temporary folder of the system by the LVM's identity.
 
     They are rounded to float16, as the service's store keeps them.

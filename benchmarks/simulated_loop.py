@@ -15,8 +15,8 @@ from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.training import train
 from ml_backend.settings import Settings
 from models.heads.base import Head
-from models.lvm import LVMError
 from models.prior import SimulationPrior
+from models.sunet import LVMError
 
 CONTROL = "shape"
 

@@ -21,9 +21,9 @@ from efficiency.results import digest
 from ml_backend.loop import acquisition
 from ml_backend.loop.acquisition import audit_order
 from models.heads import Head
-from models.lvm import LVM
 from models.metrics import macro_auc
 from models.prior import BANK_FILE
+from models.vision_encoder import VisionEncoder
 
 FEWEST = 5
 # Of the logistic regression on random features, inverse strength of its penalty.
@@ -36,7 +36,7 @@ Step = tuple[int, float, float]
 class Encoder:
     """An LVM, its folder, and what its prior was fitted to for each list of labels."""
 
-    lvm: LVM
+    lvm: VisionEncoder
     folder: Path
 
     def prior(self, labels: tuple[str, ...]) -> Head | None:
