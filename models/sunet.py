@@ -364,8 +364,16 @@ class Encoder(nn.Module):
         bias = self.patches.bias + self.patches.weight.sum((2, 3)) @ self.stem.bias
         return F.conv2d(images, kernel, bias, stride=self.patches.stride, padding=1)
 
+    def tokens(self, images: Tensor) -> Tensor:
+        """One token per patch, `[n, h, w, width]`: what the first stage is given."""
+        tokens: Tensor = self.patch_norm(self._embed(images).permute(0, 2, 3, 1))
+        return tokens
+
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        x = self.patch_norm(self._embed(images).permute(0, 2, 3, 1))
+        return self.describe(self.tokens(images))
+
+    def describe(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Inputs and outputs of the stages, finest first, for `tokens` (or some in their place)."""
         inputs, outputs = [], []
         for i, stage in enumerate(self.stages):
             inputs.append(x)

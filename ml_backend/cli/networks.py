@@ -1,4 +1,4 @@
-"""The commands about LVMs: encode, import-lvm, pretrain."""
+"""The commands about LVMs: encode, import-lvm."""
 
 from __future__ import annotations
 
@@ -122,16 +122,3 @@ def import_lvm(source: str, out: Path, simulated: int, **said: Any) -> None:
         f"{out}: {lvm.identity[:12]}, {lvm.dimension} features per image, "
         f"{seen.kind} images of {seen.size} px."
     )
-
-
-@main.command(
-    context_settings={"ignore_unknown_options": True, "help_option_names": []},
-    add_help_option=False,
-)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-@spoken
-def pretrain(arguments: tuple[str, ...]) -> None:
-    """Pre-train an LVM on image folders (`galaxyloop pretrain --help` for its options)."""
-    from models.pretraining import main as pretraining
-
-    raise SystemExit(pretraining(list(arguments)))
