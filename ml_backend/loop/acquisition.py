@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ml_backend.loop.diversity import directions, representatives
 from ml_backend.loop.uncertainty import STRATEGIES, head_uncertainty, ranked_batch
+from ml_backend.store.rows import StoredRows, Table, table_of
 from models.heads.base import Head
 
 Rows = NDArray[np.int64]
@@ -58,7 +58,7 @@ class Ranking:
 
 
 def rank(
-    embeddings: ArrayLike,
+    embeddings: ArrayLike | StoredRows,
     heads: Mapping[str, Head],
     strategy: str,
     k: int,
@@ -82,7 +82,7 @@ def rank(
     Parameters
     ----------
     embeddings : [n, d]
-        Of all tasks of the project. float16 and memory maps are read in blocks.
+        Of all tasks of the project. float16, memory maps and `StoredRows` are read in blocks.
     heads : mapping of control to Head
         Empty: `cold_start` is what is left.
     strategy : str
@@ -134,7 +134,7 @@ def rank(
 
 
 def cold_start(
-    embeddings: ArrayLike,
+    embeddings: ArrayLike | StoredRows,
     k: int,
     rng: np.random.Generator,
     *,
@@ -169,7 +169,7 @@ def cold_start(
 
 
 def combined_uncertainty(
-    embeddings: ArrayLike,
+    embeddings: ArrayLike | StoredRows,
     heads: Mapping[str, Head],
     strategy: str,
     committees: Mapping[str, Sequence[Head]] | None = None,
@@ -185,7 +185,7 @@ def combined_uncertainty(
     float32 [n]
         In [0, 1]; larger is more doubtful.
     """
-    table = np.asanyarray(embeddings)
+    table = table_of(embeddings)
     each = [
         head_uncertainty(head, table, strategy, (committees or {}).get(name, ()))
         for name, head in heads.items()
@@ -274,9 +274,9 @@ def _largest(scores: Singles, count: int) -> Rows:
 
 
 def _pool(
-    embeddings: ArrayLike, labelled: ArrayLike | None, excluded: ArrayLike | None
-) -> tuple[NDArray[Any], Rows, Rows]:
-    table = np.asanyarray(embeddings)
+    embeddings: ArrayLike | StoredRows, labelled: ArrayLike | None, excluded: ArrayLike | None
+) -> tuple[Table, Rows, Rows]:
+    table = table_of(embeddings)
     if table.ndim != 2:
         raise ValueError(f"Embeddings must be a table [n, d], not {list(table.shape)}.")
     free = np.ones(len(table), dtype=bool)

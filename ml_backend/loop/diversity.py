@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import heapq
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_backend.store.rows import Table
 from models.heads.linear import Projection, projection_of
 
 Singles = NDArray[np.float32]
@@ -15,7 +16,7 @@ Singles = NDArray[np.float32]
 _COMPONENTS = 48
 
 
-def directions(embeddings: NDArray[Any]) -> Projection:
+def directions(embeddings: Table) -> Projection:
     """Learn a space of few dimensions in which distances between galaxies are measured.
 
     Parameters
@@ -23,7 +24,8 @@ def directions(embeddings: NDArray[Any]) -> Projection:
     embeddings : [n, d]
         An even sample of at most 8,192 rows is read.
     """
-    return projection_of(embeddings, _COMPONENTS)
+    # Projections are learned from rows alone, whatever they are read from.
+    return projection_of(cast(NDArray[Any], embeddings), _COMPONENTS)
 
 
 def squared_distances(a: Singles, b: Singles) -> Singles:

@@ -15,7 +15,8 @@ from ml_backend.loop.acquisition import audit_order
 from ml_backend.loop.consensus import CastVote, Consensus, consensus
 from ml_backend.loop.prediction import learned_controls
 from ml_backend.store.database import Store
-from ml_backend.store.embeddings import EmbeddingStore, Rows
+from ml_backend.store.embeddings import EmbeddingStore
+from ml_backend.store.rows import StoredRows
 from ml_backend.store.tables import Task, Vote
 
 Ids = npt.NDArray[np.int64]
@@ -29,7 +30,8 @@ class Pool:
     ----------
     task_ids : int64 [n]
         Tasks with an embedding, in rising order.
-    embeddings : float16 [n, d]
+    embeddings : StoredRows [n, d]
+        On disk; read in parts.
     is_open : bool [n]
         Label Studio still serves the task.
     is_voted : bool [n]
@@ -45,7 +47,7 @@ class Pool:
     """
 
     task_ids: Ids
-    embeddings: Rows
+    embeddings: StoredRows
     is_open: npt.NDArray[np.bool_]
     is_voted: npt.NDArray[np.bool_]
     votes: int
@@ -98,7 +100,7 @@ def load_pool(
             .where(Vote.project_id == project_id, ~Vote.skipped)
             .order_by(Vote.annotation_id, Vote.control)
         ).all()
-    rows, found = embeddings.get([task.content_hash for task in tasks])
+    rows, found = embeddings.view([task.content_hash for task in tasks])
     ids = np.array([task.id for task in tasks], np.int64)[found]
     open_ = np.array([not task.is_labeled for task in tasks], np.bool_)[found]
 
@@ -123,7 +125,7 @@ def load_pool(
     told = [[*vote[:4], sorted(vote.labels)] for vote in used]
     return Pool(
         task_ids=ids,
-        embeddings=rows[found] if not found.all() else rows,
+        embeddings=rows,
         is_open=open_,
         is_voted=np.isin(ids, voted),
         votes=len(used),

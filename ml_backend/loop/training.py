@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ml_backend.loop.consensus import Consensus
+from ml_backend.store.rows import StoredRows, Table, table_of
 from models.heads.base import Head
 from models.heads.classification import LinearHead, MultipleChoiceHead, SingleChoiceHead
 from models.metrics import quality
@@ -91,7 +91,7 @@ def head_class(multiple: bool) -> type[LinearHead]:
 def train(
     consensus: Mapping[str, Consensus],
     task_ids: ArrayLike,
-    embeddings: ArrayLike,
+    embeddings: ArrayLike | StoredRows,
     *,
     priors: Mapping[str, Head] | None = None,
     seed: int = 0,
@@ -111,7 +111,7 @@ def train(
         The project's tasks that have an embedding.
     embeddings : [m, d]
         Of all those tasks: labelled ones are learnt from, the others give the statistics of
-        the features. A memory map is read in parts.
+        the features. A memory map, or `StoredRows`, is read in parts.
     priors : mapping of control to Head, optional
         Heads of the same labels that saw no vote of this project.
     seed : int
@@ -130,7 +130,7 @@ def train(
         If an embedding is not finite or shapes do not agree.
     """
     ids = np.asarray(task_ids, dtype=np.int64)
-    table = np.asanyarray(embeddings)
+    table = table_of(embeddings)
     place = {int(task): row for row, task in enumerate(ids)}
     step = max(1, -(-len(table) // 8192))
     pool = table[::step]
@@ -186,7 +186,7 @@ def unseen_by(
     return Unseen(head.labels, ids, probabilities)
 
 
-def _matches(prior: Head | None, head: Head, table: NDArray[Any]) -> bool:
+def _matches(prior: Head | None, head: Head, table: Table) -> bool:
     return (
         prior is not None
         and type(prior) is type(head)

@@ -14,6 +14,7 @@ from modAL.uncertainty import entropy_sampling, margin_sampling, uncertainty_sam
 from numpy.typing import NDArray
 
 from ml_backend.settings import Strategy
+from ml_backend.store.rows import Table
 from models.heads.base import Head
 from models.heads.classification import MultipleChoiceHead
 
@@ -72,7 +73,7 @@ class PoolEstimator:
 
 def head_uncertainty(
     head: Head,
-    embeddings: NDArray[Any],
+    embeddings: Table,
     strategy: str,
     committee: Sequence[Head] = (),
 ) -> Singles:
@@ -85,7 +86,7 @@ def head_uncertainty(
     ----------
     head : Head
     embeddings : [n, d]
-        A memory map is read in blocks.
+        A memory map, or `StoredRows`, is read in blocks.
     strategy : str
         One of `STRATEGIES`.
     committee : sequence of Head
@@ -147,7 +148,7 @@ def ranked_batch(
     return np.asarray(chosen, dtype=np.int64)
 
 
-def _said(members: Sequence[Head], embeddings: NDArray[Any]) -> list[Singles]:
+def _said(members: Sequence[Head], embeddings: Table) -> list[Singles]:
     """Return the probabilities ``[n, k]`` of each member, of a multiple choice ``[n * k, 2]``."""
     k = len(members[0].labels)
     said: list[Singles] = [np.empty((len(embeddings), k), dtype=np.float32) for _ in members]
