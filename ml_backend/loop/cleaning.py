@@ -11,8 +11,9 @@ from sqlalchemy import delete, select, update
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.queue import remove_old_versions
 from ml_backend.store.database import Store
+from ml_backend.store.hashindex import HashIndex, keys_of
 from ml_backend.store.names import version_prefix
-from ml_backend.store.tables import Project, Ranking, Version
+from ml_backend.store.tables import Project, Ranking, Task, Version
 from ml_backend.store.versions import remove_drafts, remove_version, version_folder
 
 RETIRED_KEPT = 2
@@ -23,6 +24,8 @@ KEPT_SECONDS = 120.0
 
 RETIRED_MOST = 6
 """...unless more than so many are there: each makes every listing of predictions slower."""
+
+_HASHES_AT_ONCE = 100_000
 
 _log = structlog.get_logger(__name__)
 
@@ -114,3 +117,14 @@ def prune(store: Store, project_id: int) -> list[str]:
 def clean_disk(store: Store, project_id: int) -> int:
     """Delete what killed rounds of a project left half-written; for the round that runs."""
     return remove_drafts(store.folder, version_prefix(project_id))
+
+
+def used_images(store: Store) -> HashIndex:
+    """Return the content hashes of all images that a task of any project still shows."""
+    found = HashIndex()
+    chosen = select(Task.content_hash).where(~Task.removed, Task.content_hash.is_not(None))
+    with store.reading() as session:
+        rows = session.execute(chosen.execution_options(yield_per=_HASHES_AT_ONCE))
+        for part in rows.scalars().partitions(_HASHES_AT_ONCE):
+            found.extend(keys_of([content_hash for content_hash in part if content_hash]))
+    return found

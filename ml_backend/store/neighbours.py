@@ -88,7 +88,9 @@ class Neighbours:
         offset = float(self._mean @ weight)
         lengths = [self._length(shard) for shard in range(len(self.shards.counts))]
         longest = max(float(part.max(initial=0, where=np.isfinite(part))) for part in lengths)
-        scale = _LARGEST / max(abs(offset) + size * longest, 1e-30)
+        # Neither products nor weights may leave the range of float16.
+        largest = max(abs(offset) + size * longest, float(np.abs(weight).max()), 1e-30)
+        scale = _LARGEST / largest
         rounded = torch.from_numpy(weight * scale).to(torch.float16)
         error = (rounded.double().numpy() - weight * scale) / scale
         # What rounding the query does to z.q: a constant, and a part that grows with |z|.
@@ -224,7 +226,8 @@ def _fits(space_rows: int, rows: int) -> bool:
 
 
 def _half_product(table: torch.Tensor, weight: torch.Tensor) -> Singles:
-    return np.asarray(torch.mv(table, weight).float().numpy(), np.float32)
+    # Turned to float32 by numpy, on this thread: quicker than waiting for others.
+    return torch.mv(table, weight).numpy().astype(np.float32)
 
 
 def _single_product(table: torch.Tensor, weight: torch.Tensor) -> Singles:

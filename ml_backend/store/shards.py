@@ -122,11 +122,11 @@ class Shards:
         """Read the rows at places [m]: float16 [m, d]."""
         if not len(places):
             return np.zeros((0, self.dimension), np.float16)
-        first, last = int(places[0]), int(places[-1])
-        shard, row = divmod(first, self.shard_rows)
-        if last - first == len(places) - 1 and last // self.shard_rows == shard:
-            if (np.diff(places) == 1).all():  # neighbours on disk: one read
-                return np.array(self.rows(shard, row + len(places))[row : row + len(places)])
+        if (np.diff(places) == 1).all() and places[0] // self.shard_rows == (
+            places[-1] // self.shard_rows
+        ):  # neighbours on disk: one read
+            shard, row = divmod(int(places[0]), self.shard_rows)
+            return np.array(self.rows(shard, row + len(places))[row : row + len(places)])
         rows = np.empty((len(places), self.dimension), np.float16)
         shards = places // self.shard_rows
         for shard in np.unique(shards):
@@ -290,7 +290,7 @@ class Shards:
 
 def checksums(keys: Keys, rows: Rows) -> npt.NDArray[np.uint32]:
     """Return a CRC-32 over each key and its row: uint32 [m]."""
-    data = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), -1)
+    data = np.ascontiguousarray(rows).view(np.uint8).reshape(len(rows), 2 * rows.shape[1])
     pairs = zip(np.ascontiguousarray(keys), data, strict=True)
     found = (zlib.crc32(row.data, zlib.crc32(key.data)) for key, row in pairs)
     return np.fromiter(found, np.uint32, len(rows))

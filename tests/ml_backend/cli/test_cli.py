@@ -41,6 +41,7 @@ COMMANDS = (
     "encode",
     "import-lvm",
     "pretrain",
+    "embeddings",
     "settings",
 )
 
