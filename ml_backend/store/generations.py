@@ -185,17 +185,19 @@ class Generations:
     def _open(self) -> Shards:
         """Open the generation that counts."""
         for _ in range(_TRIES):
-            self._opened = self._mark()
+            mark = self._mark()
             found, shard_rows, generation = self._read_form()
             if found != self.dimension:
                 raise StoreError(
                     f"{self.folder} holds embeddings of {found} numbers, but the LVM makes "
                     f"{self.dimension}. Delete the folder: the images are then encoded again."
                 )
-            shards = Shards(self._generation(generation), found, shard_rows)
-            # Unless a compaction ended just now, and its old files may have been gone already.
-            if self._mark() == self._opened:
-                return shards
+            # A compaction that ends just now may take files away while they are opened.
+            with contextlib.suppress(FileNotFoundError):
+                shards = Shards(self._generation(generation), found, shard_rows)
+                if self._mark() == mark:
+                    self._opened = mark
+                    return shards
         raise OSError("the folder changes all the time")
 
     @contextlib.contextmanager

@@ -255,8 +255,10 @@ class Shards:
         ):
             return whole
         start = max(known, whole - _TAIL)
-        torn = np.flatnonzero(~self.sound(shard, start, whole))
-        return start + int(torn[0]) if len(torn) else whole
+        # What follows the last sound row was torn; a broken one before it is damage, and costs
+        # the others nothing.
+        sound = np.flatnonzero(self.sound(shard, start, whole))
+        return start + int(sound[-1]) + 1 if len(sound) else start
 
     def _segment(self, shard: int) -> Segment:
         """Return the index of a shard that is done, made anew where its file is not usable."""

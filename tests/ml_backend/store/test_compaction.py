@@ -24,6 +24,12 @@ ROWS = (np.arange(len(HASHES) * D, dtype=np.float16).reshape(-1, D) / 4).astype(
 UNWANTED = set(HASHES[5:20]) | set(HASHES[50:90:3])
 
 
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A killed process loses nothing that it has written; only a power cut would."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
+
+
 def filled(folder: Path) -> EmbeddingStore:
     store = EmbeddingStore(folder, "lvm", D, shard_rows=SHARD)
     store.add(HASHES[:N], ROWS[:N])
@@ -53,7 +59,8 @@ def damage(folder: Path, row: int) -> None:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.*"))
+    paths = (path for path in folder.rglob("*.*") if path.suffix != ".lock")
+    return sorted(str(path.relative_to(folder)) for path in paths)
 
 
 def test_unwanted_and_broken_rows_go(tmp_path: Path) -> None:
@@ -78,7 +85,7 @@ def test_nothing_to_drop_changes_nothing(tmp_path: Path) -> None:
     store = filled(tmp_path)
     before = files(tmp_path)
     assert store.compact().dropped == 0
-    assert [name for name in files(tmp_path) if "compact" not in name] == before
+    assert files(tmp_path) == before
     check(store, compacted=False)
 
 
@@ -111,7 +118,11 @@ def test_readers_and_writers_meet_compactions(tmp_path: Path) -> None:
 
     def read(opened: Callable[[], EmbeddingStore]) -> None:
         while not stop.is_set():
-            rows, found = opened().get(HASHES[:40])
+            try:
+                rows, found = opened().get(HASHES[:40])
+            except StoreError as error:
+                wrong.append(str(error))
+                continue
             if not np.array_equal(rows[found], ROWS[:40][found]) or not found[30:].all():
                 wrong.append(f"{found}")
 
@@ -244,7 +255,7 @@ def test_stopped_by_hand_nothing_is_changed(tmp_path: Path) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         store.compact(wanted, stop)
-    assert [name for name in files(tmp_path) if "compact" not in name] == before
+    assert files(tmp_path) == before
     check(store, compacted=False)
 
 

@@ -148,6 +148,8 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     data[20] ^= 1
     path.write_bytes(data)
     assert store.verify() == 1
+    again = EmbeddingStore(tmp_path, "lvm")
+    assert (len(again), again.verify()) == (5, 1), "it hides no other row"
 
 
 def test_a_full_disk_is_said_and_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
