@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.convolution import ConvolutionalEncoder
 from models.images import Preprocessing
 from models.sunet import Decoder, Encoder, LVMConfig, LVMError, initialise
 from models.vision_encoder import Encoding, VisionEncoder, views_of
@@ -38,7 +39,9 @@ class LVM(VisionEncoder):
     def __init__(self, config: LVMConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
+        self.encoder: Encoder | ConvolutionalEncoder = (
+            Encoder(config) if config.blocks == "attention" else ConvolutionalEncoder(config)
+        )
         self.decoder = Decoder(config) if config.decoder else None
         self.projection = (
             nn.Linear(config.pooled_dimension, config.projection) if config.projection else None
@@ -191,7 +194,10 @@ class LVM(VisionEncoder):
                 raise LVMError(f"{source}: the entry {name} holds {state[name].dtype}, not floats.")
             if not torch.isfinite(state[name]).all():
                 raise LVMError(f"{source}: the entry {name} holds values that are not finite.")
-        self.load_state_dict({name: values.float() for name, values in state.items()})
+        # Copied by hand: load_state_dict would give batch norms the counts that they do without.
+        with torch.no_grad():
+            for name, values in expected.items():
+                values.copy_(state[name])
         self.__dict__.pop("identity", None)
 
 

@@ -44,6 +44,9 @@ class LVMConfig:
         Side of an attention window, tokens (smaller grids are one window).
     width : int
         Channels of the first stage; every further stage has twice as many.
+    blocks : str
+        What the encoder's stages are made of: ``attention``, the Swin blocks of the paper, or
+        ``convolution`` (`models/convolution.py`). The decoder's are Swin blocks in both.
     depths, heads : tuple of int
         Blocks and attention heads of each stage.
     mlp_ratio : int
@@ -69,6 +72,7 @@ class LVMConfig:
     patch: int = 4
     window: int = 8
     width: int = 96
+    blocks: str = "attention"
     depths: tuple[int, ...] = (8, 8, 8, 8)
     heads: tuple[int, ...] = (8, 8, 8, 8)
     mlp_ratio: int = 4
@@ -84,6 +88,7 @@ class LVMConfig:
         stages = len(self.depths)
         checks = {
             "patch must be 4": self.patch == 4,
+            "blocks must be attention or convolution": self.blocks in ("attention", "convolution"),
             "depths must name 1 to 6 stages of 1 to 64 blocks": 1 <= stages <= 6
             and all(1 <= depth <= 64 for depth in self.depths),
             "heads must name one number per stage that divides its channels": len(self.heads)
