@@ -13,8 +13,6 @@ from torch import Tensor, nn
 
 from models.sunet import LVMConfig
 
-_CHANNELS_LAST = torch.channels_last
-
 
 def _convolution(inputs: int, outputs: int, side: int, stride: int = 1) -> nn.Sequential:
     """Convolve without bias, and normalise over the batch."""
@@ -55,11 +53,13 @@ class ConvolutionalEncoder(nn.Module):
             nn.Sequential(*(ResidualBlock(c, c) for _ in range(depth - (i > 0))))
             for i, (c, depth) in enumerate(zip(channels, config.depths, strict=True))
         )
-        self.to(memory_format=_CHANNELS_LAST)
+        for parameter in self.parameters():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
 
     def tokens(self, images: Tensor) -> Tensor:
         """One token per 4x4 pixels, `[n, h, w, width]`: what the first stage is given."""
-        x = F.relu(self.stem(images.contiguous(memory_format=_CHANNELS_LAST)))
+        x = F.relu(self.stem(images.contiguous(memory_format=torch.channels_last)))
         return F.max_pool2d(x, 3, 2, 1).permute(0, 2, 3, 1)
 
     def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
