@@ -34,7 +34,7 @@ class Part:
     views : float32 [2 r + s, 3, size, size]
         First and second views of r real stamps, and one of each of s simulated ones; only the
         first views where embeddings are not looked at.
-    measurements : float32 [r, FEATURES]
+    measurements : float32 [r, MEASUREMENTS]
         Standardised; `[r, 0]` where they are not asked for.
     hidden : bool [r, h, h]
         Patches of the first views that are hidden from the reconstruction.

@@ -11,7 +11,9 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from models.frame import Canvas, Frame
-from models.morphometry import measure
+from models.measurements import MEASUREMENTS, measure_all
+
+MEASURED_AT_ONCE = 64
 
 
 def read_canvases(path: Path) -> Canvas:
@@ -48,17 +50,26 @@ def write_canvases(path: Path, most: int, canvases: Iterator[Canvas], frame: Fra
 
 
 def measured(path: Path, frame: Frame, report: Callable[[str], None]) -> NDArray[np.float32]:
-    """Measurements `[n, FEATURES]` of the canvases in a file, kept beside it."""
-    beside = path.with_suffix(".measured.npy")
-    if not beside.exists():
-        canvases = read_canvases(path)
-        report(f"measuring {len(canvases)} stamps")
-        rows = np.stack([measure(frame.measured_part(item)) for item in canvases])
-        partial = beside.with_suffix(".partial")
-        with open(partial, "wb") as file:
-            np.save(file, rows)
-        os.replace(partial, beside)
-    return _load(beside, None)
+    """Measurements `[n, MEASUREMENTS]` of the canvases in a file, kept beside it."""
+    beside, canvases = path.with_suffix(".measured.npy"), read_canvases(path)
+    if beside.exists():
+        kept = _load(beside, None)
+        # A cache of an older version may hold fewer measurements.
+        if kept.shape == (len(canvases), MEASUREMENTS):
+            return kept
+    rows = np.zeros((len(canvases), MEASUREMENTS), dtype=np.float32)
+    for first in range(0, len(rows), MEASURED_AT_ONCE):
+        items = canvases[first : first + MEASURED_AT_ONCE]
+        rows[first : first + len(items)] = measure_all(
+            np.stack([frame.measured_part(item) for item in items])
+        )
+        if first % (16 * MEASURED_AT_ONCE) == 0:
+            report(f"{first} of {len(rows)} stamps measured")
+    partial = beside.with_suffix(".partial")
+    with open(partial, "wb") as file:
+        np.save(file, rows)
+    os.replace(partial, beside)
+    return rows
 
 
 def _load(path: Path, mode: str | None) -> NDArray[np.float32]:

@@ -3,7 +3,8 @@
 A batch may be computed in parts. The terms that look at embeddings see those of all parts at once:
 they are computed without a graph, the loss is brought back to the embeddings, and from them part by
 part to the weights (Gao et al. 2021, arXiv 2101.06983). So parts, and processes that share them,
-change nothing but the order of additions.
+change nothing but the order of additions. (The batch norms of an encoder of convolutions are the
+exception: they see each part on its own, and processes share the means of their statistics.)
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from models.batches import Batch, Part
 from models.devices import Processes
 from models.lvm import LVM, resized
 from models.masking import Masking, reconstruction_loss
-from models.morphometry import FEATURES
+from models.measurements import MEASUREMENTS
 from models.objective import Objective
 from models.schedule import Schedule
 from models.simulation import KINDS
@@ -41,7 +42,8 @@ class Learner:
         self.schedule, self.processes, self.device = schedule, processes, processes.device
         pooled = model.config.pooled_dimension
         self.model = model.to(self.device)
-        self.objective = Objective(pooled, len(KINDS), len(PARAMETERS), FEATURES).to(self.device)
+        objective = Objective(pooled, len(KINDS), len(PARAMETERS), MEASUREMENTS)
+        self.objective = objective.to(self.device)
         self.masking = Masking(model.config.width).to(self.device)
 
     def resize(self, size: int) -> None:
@@ -191,12 +193,21 @@ class Learner:
         return dict(zip(names, sums.tolist(), strict=True))
 
     def _share(self, decoding: bool) -> None:
-        """Add up the gradients of all processes.
+        """Add up the gradients of all processes, and average the statistics of batch norms.
 
         What only sees embeddings has the whole gradient already: it saw those of all processes.
         """
         grads = [p.grad for p in self._network(decoding) if p.grad is not None]
         self.processes.add(grads)
+        if self.processes.count > 1 and not decoding:
+            statistics = [
+                values
+                for name, values in self.model.encoder.named_buffers()
+                if name.endswith(("running_mean", "running_var"))
+            ]
+            self.processes.add(statistics)
+            for values in statistics:
+                values /= self.processes.count
 
 
 def _check(loss: Tensor) -> None:

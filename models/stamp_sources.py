@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models.canvases import measured, read_canvases, write_canvases
 from models.frame import Canvas, Frame
 from models.images import ImageError, read_image
-from models.morphometry import measure
+from models.measurements import measure_all
 from models.stamp_file import StampFile
 
 SIMULATED = "simulated"
@@ -81,7 +81,7 @@ class Source(Protocol):
     ----------
     sample_path : Path
         Canvases that stand for the source; of a folder all of them.
-    sample_measured : float32 [m, FEATURES]
+    sample_measured : float32 [m, MEASUREMENTS]
         What was measured on these.
     fingerprint : str
         Changes when the stamps do.
@@ -181,7 +181,9 @@ class FileSource:
     def read(self, row: int, measuring: bool) -> tuple[Canvas, NDArray[np.float32] | None]:
         """Canvas of a row (or the next usable one) and, if wanted, its measurements."""
         canvas = self.file.usable(row, self.frame.draw)
-        return canvas, measure(self.frame.measured_part(canvas)) if measuring else None
+        if not measuring:
+            return canvas, None
+        return canvas, measure_all(self.frame.measured_part(canvas)[None])[0]
 
 
 def folder_source(folder: str | Path, frame: Frame, cache: Path, report: Report) -> CanvasSource:

@@ -43,8 +43,8 @@ class RealStamps:
     Attributes
     ----------
     canvases : uint8 or float32 [n, side, side, 3]
-    measurements : float32 [n, FEATURES]
-        Of `models.morphometry`, standardised over the set, within 4 sigma.
+    measurements : float32 [n, MEASUREMENTS]
+        Of `models.measurements`, standardised over the set, within 4 sigma.
     """
 
     canvases: Canvas

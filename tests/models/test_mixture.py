@@ -10,8 +10,8 @@ import pytest
 from models.frame import Frame
 from models.images import Preprocessing, encode_png
 from models.lvm import LVM, LVMConfig
+from models.measurements import MEASUREMENTS
 from models.mixture import Mixture, open_mixture
-from models.morphometry import FEATURES
 from models.pretraining import run_pretraining
 from models.schedule import Schedule
 from models.simulation import simulate
@@ -127,7 +127,7 @@ def test_pictures_and_flux_are_drawn_alike(folder: Path, stamps: Path, tmp_path:
     canvases, rows = found.read([(0, 1), (1, 2), (1, 3)], measuring=True)
     assert canvases.shape == (3, 176, 176, 3)
     assert canvases.dtype == np.uint8
-    assert rows.shape == (3, FEATURES)
+    assert rows.shape == (3, MEASUREMENTS)
     assert np.array_equal(canvases[2], found.read([(1, 4)], False)[0][0]), "NaN: the next stamp"
     shown = found.representatives(tmp_path, quiet)
     assert len(shown.canvases) == len(shown.measurements) == 13
