@@ -17,8 +17,6 @@ from models.stamp_sources import SIMULATED, CanvasSource, Report, Source, Source
 from models.stamps import RealStamps, SimulatedStamps, Standard, simulated_stamps
 from models.stretch import sky_level
 
-# Weight of simulated galaxies that nobody named, as a share of that of all real stamps.
-USUAL_SIMULATED = 0.5
 # Stamps of a mixture over which the projection is fitted.
 REPRESENTATIVES = 4096
 
@@ -143,15 +141,15 @@ class Mixture:
 
 
 def open_mixture(
-    names: Sequence[SourceName], frame: Frame, count: int, seed: int, cache: Path, report: Report
-) -> Mixture:
+    names: Sequence[SourceName], frame: Frame, count: int, seed: int, cache: Path, report: Report,
+    ratio: float = 0.5,
+) -> Mixture:  # fmt: skip
     """Open all sources; where none is real, simulated galaxies are taken as real too.
 
     Parameters
     ----------
     names : sequence of SourceName
-        What to mix. If simulated galaxies are not among them, they get half the weight of all
-        real sources.
+        What to mix.
     frame : Frame
         What a canvas is.
     count, seed : int
@@ -160,6 +158,9 @@ def open_mixture(
         Folder of the canvases.
     report : callable
         Told how far we are.
+    ratio : float
+        Weight of simulated galaxies that `names` does not name, as a share of that of all real
+        sources.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def open_mixture(
     sources: list[Source] = [real_source(item.name, frame, cache, report) for item in real]
     weights = [item.weight for item in real]
     if weight is None:
-        weight = USUAL_SIMULATED * sum(weights)
+        weight = ratio * sum(weights)
     if not real and not (weight and count):
         raise ValueError("Without real stamps there must be simulated ones (--simulated above 0).")
     noise = _sky_noise(sources[0]) if _needs_noise(frame) and sources else 1.0
@@ -186,7 +187,7 @@ def open_mixture(
     if not real:
         assert isinstance(simulated.canvases, np.memmap)
         sources = [CanvasSource(Path(str(simulated.canvases.filename)), frame, report)]
-        weights = [weight / USUAL_SIMULATED]
+        weights = [weight / ratio]
     return Mixture(frame, tuple(sources), tuple(weights), simulated, weight)
 
 

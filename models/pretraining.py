@@ -2,7 +2,7 @@
 
 The encoder learns from up to four terms. *Contrast* (SimCLR, Chen et al. 2020, arXiv 2002.05709):
 two views of one real stamp shall be nearer to each other than to all other stamps. *Measured*: a
-real stamp's measurements (`models/morphometry.py`) and, *Truth*: a simulated galaxy's kind and
+real stamp's measurements (`models/measurements.py`) and, *Truth*: a simulated galaxy's kind and
 parameters shall be readable off the embedding by a linear map. *Reconstruction*: encoder and
 decoder give back an image of which patches were hidden (`models/masking.py`; L1, as in arXiv
 2405.10890). Afterwards the decoder alone may learn to give images back, the encoder held fixed.
@@ -98,7 +98,9 @@ def _open_in_turn(
     cache = out / "cache"
     if not processes.first:
         processes.wait()
-    mixture = open_mixture(names, frame, schedule.simulated, schedule.seed, cache, report)
+    mixture = open_mixture(
+        names, frame, schedule.simulated, schedule.seed, cache, report, schedule.simulated_ratio
+    )
     if processes.first:
         processes.wait()
     return mixture

@@ -24,8 +24,9 @@ class Schedule:
         processes. All parts are contrasted with each other, and what is computed does not depend
         on how many processes share the parts.
     rate : float
-        Peak learning rate: reached after 5 % of the steps, held, and left for 0 over the last fifth
-        (so that a longer training differs from a shorter one by its hold only).
+        Peak learning rate: reached after 5 % of the steps, held, and left for 0 in the end.
+    fall : float
+        Share of the steps over which the rate falls to 0 in the end, in (0, 1].
     weight_decay, temperature : float
         Of AdamW, and of the contrast.
     contrast_weight, measured_weight, truth_weight, reconstruction_weight : float
@@ -36,6 +37,8 @@ class Schedule:
         Side of such a patch, pixels; it divides all sizes, and is a multiple of the LVM's 4.
     simulated : int
         Number of simulated galaxies.
+    simulated_ratio : float
+        Simulated galaxies per real stamp of a step, where the sources name no weight for them.
     seed : int
         Of every random choice.
     project : bool
@@ -56,6 +59,7 @@ class Schedule:
     batch: int = 64
     parts: int = 1
     rate: float = 1e-3
+    fall: float = 0.2
     weight_decay: float = 0.05
     temperature: float = 0.2
     contrast_weight: float = 0.5
@@ -65,6 +69,7 @@ class Schedule:
     mask_ratio: float = 0.5
     mask_patch: int = 16
     simulated: int = 5000
+    simulated_ratio: float = 0.5
     seed: int = 0
     project: bool = True
     save_every: int = 200
@@ -84,6 +89,8 @@ class Schedule:
             and self.batch % max(self.parts, 1) == 0,
             "rate and temperature must be above 0": 0 < self.rate < math.inf
             and 0 < self.temperature < math.inf,
+            "fall must be in (0, 1]": 0 < self.fall <= 1,
+            "simulated_ratio must be above 0": 0 < self.simulated_ratio < math.inf,
             "weights must be 0 or above": all(0 <= weight < math.inf for weight in weights)
             and 0 <= self.weight_decay < math.inf,
             "one term must have a weight": any(weights),

@@ -72,6 +72,11 @@ class Trainer:
             raise ValueError("The LVM to start from has another configuration; train with its own.")
         if schedule.reconstruction_weight and not config.decoder:
             raise ValueError("Reconstruction needs an LVM with a decoder; this one has none.")
+        if config.blocks == "convolution" and schedule.parts > 1:
+            report(
+                f"The batch norms of convolutions see each of the {schedule.parts} parts of a "
+                "batch on its own: the losses are not quite those of an undivided batch."
+            )
         self.config, self.schedule, self.mixture, self.out = config, schedule, mixture, out
         self.processes = processes or Processes(torch.device("cpu"))
         self.report, self.workers = report, workers
@@ -116,7 +121,7 @@ class Trainer:
         steps, step = self.schedule.encoder_steps, self.step
         if self._decoding:
             step, steps = step - steps, self.schedule.decoder_steps
-        warm, fall = max(1, steps // 20), max(1, steps // 5)
+        warm, fall = max(1, steps // 20), max(1, int(steps * self.schedule.fall))
         return self.schedule.rate * min((step + 1) / warm, (steps - step) / fall, 1.0)
 
     def run(self, until: int | None = None) -> LVM:

@@ -31,28 +31,36 @@ class Recipe:
     schedule: Schedule
 
 
-def tiny_recipe(pixels: int = 96, width: int = 32, crop: float = 0.55) -> Recipe:
+def tiny_recipe(
+    pixels: int = 96, width: int = 32, crop: float = 0.55, blocks: str = "convolution"
+) -> Recipe:
     """Recipe of the default LVM: a few million parameters, on a processor.
 
-    First images of two thirds of the side, which cost less than half, then the full side, then the
-    decoder alone, and last the projection.
+    First the encoder, on as many simulated galaxies as real stamps, then the decoder alone, and
+    last the projection.
     """
     config = LVMConfig(
         image_size=pixels,
         window=max(2, pixels // 16),
         width=width,
+        blocks=blocks,
         depths=(2, 2, 2, 2),
         heads=(2, 4, 8, 8),
         pooling=("mean1", "std1", "mean2", "std2", "mean3", "std3"),
         views=4,
         preprocessing=Preprocessing(kind="rgb8", size=pixels, crop=crop),
     )
-    small = pixels * 2 // 3 // STEP * STEP
-    sizes = ((small, 2000), (pixels, 500)) if small else ((pixels, 2500),)
-    return Recipe(config, Schedule(sizes=sizes, decoder_steps=500))
+    schedule = Schedule(
+        sizes=((pixels, 1500),), decoder_steps=500, batch=64, rate=1e-3, fall=0.35,
+        contrast_weight=0.5, measured_weight=3.0, truth_weight=1.5,
+        simulated=12_000, simulated_ratio=1.0,
+    )  # fmt: skip
+    return Recipe(config, schedule)
 
 
-def base_recipe(pixels: int = 128, width: int = 96, crop: float = PAPER_CROP) -> Recipe:
+def base_recipe(
+    pixels: int = 128, width: int = 96, crop: float = PAPER_CROP, blocks: str = "attention"
+) -> Recipe:
     """The paper's network of 100 million parameters, for GPUs.
 
     Encoder and decoder learn together to reconstruct images of which half is hidden, beside the
@@ -61,6 +69,7 @@ def base_recipe(pixels: int = 128, width: int = 96, crop: float = PAPER_CROP) ->
     config = LVMConfig(
         image_size=pixels,
         width=width,
+        blocks=blocks,
         preprocessing=Preprocessing(kind="rgb8", size=pixels, crop=crop),
     )
     schedule = Schedule(

@@ -35,6 +35,10 @@ _FIELDS = (
 @click.option("--pixels", type=click.IntRange(32, 2048), help="Side of the images.")
 @click.option("--width", type=click.IntRange(2, 512), help="Channels of the first stage.")
 @click.option(
+    "--blocks", type=click.Choice(("attention", "convolution")),
+    help="What the encoder is made of.",
+)  # fmt: skip
+@click.option(
     "--crop", type=click.FloatRange(0, 1, min_open=True), help="Central share of an image seen."
 )
 @click.option(
@@ -105,10 +109,11 @@ def _plan(
     from models.throughput import has_fast_bfloat16
     from models.training_recipes import RECIPES, STEP, seeing
 
-    shape = {name: given[name] for name in ("pixels", "width", "crop") if given[name] is not None}
+    names = ("pixels", "width", "crop", "blocks")
+    shape = {name: given[name] for name in names if given[name] is not None}
     if config is not None and (shape or given["seen"] != "picture"):
         raise ValueError("--start brings its own configuration: leave out --pixels, --width, "
-                         "--crop and --input.")  # fmt: skip
+                         "--blocks, --crop and --input.")  # fmt: skip
     if config is not None:
         shape = {"pixels": config.image_size}
     recipe = RECIPES[given["size"]](**shape)

@@ -84,7 +84,9 @@ def test_a_killed_process_is_resumed_to_the_same_bits(folder: Path, tmp_path: Pa
 
 
 def test_two_processes_have_the_losses_of_one(folder: Path, tmp_path: Path) -> None:
-    source = ("--data", folder, *OPTIONS, "--steps", "5", "--save-every", "50")
+    # The batch norms of convolutions see the part of a process only.
+    attention = ("--blocks", "attention")
+    source = ("--data", folder, *OPTIONS, "--steps", "5", "--save-every", "50", *attention)
     one = run(*source, "--out", tmp_path / "one", "--accumulate", "2")
     assert one.exit_code == 0, one.output
     launcher = (
@@ -121,6 +123,7 @@ def test_the_recipe_is_what_was_not_given(folder: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     record = json.loads((tmp_path / "training.json").read_text())
     schedule, lvm = record["schedule"], record["lvm"]
+    assert lvm["blocks"] == "convolution"
     assert schedule["sizes"] == [[32, 1], [64, 1]]
     assert (schedule["rate"], schedule["mask_ratio"], schedule["bfloat16"]) == (1e-3, 0.25, True)
     assert (lvm["width"], lvm["depths"], lvm["preprocessing"]["crop"]) == (8, [2, 2, 2, 2], 0.55)
@@ -131,8 +134,12 @@ def test_the_recipe_is_what_was_not_given(folder: Path, tmp_path: Path) -> None:
         "--small-steps", "0", "--steps", "1", "--decoder-steps", "0", "--simulated", "6",
     )  # fmt: skip
     assert again.exit_code == 0, again.output
+    assert "simulated 6:1" in json.loads((tmp_path / "b" / "training.json").read_text())["data"]
     refused = run("--data", folder, "--out", tmp_path / "c", "--start", tmp_path / "lvm", *small)
     assert (refused.exit_code, "leave out --pixels" in refused.output) == (2, True)
+    blocks = ("--start", tmp_path / "lvm", "--blocks", "attention")
+    refused = run("--data", folder, "--out", tmp_path / "c", *blocks)
+    assert (refused.exit_code, "--blocks" in refused.output) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,7 @@ def test_the_recipe_is_what_was_not_given(folder: Path, tmp_path: Path) -> None:
         (("--data", "{folder}", "--pixels", "50"), 2, "multiple of"),
         (("--data", "{folder}", "--steps", "0", "--small-steps", "0"), 2, "at least one side"),
         (("--data", "{folder}", "--start", "{empty}"), 2, "holds no config.json"),
+        (("--data", "{folder}", "--blocks", "mlp"), 2, "'mlp' is not one of"),
         (("--data", "{folder}", "--device", "toaster"), 2, "There is no device"),
         (("--data", "{folder}", "--device", "cuda:99"), 2, "There is no device cuda:99"),
         (("--data", "{folder}", "--mask-ratio", "1"), 2, "mask-ratio"),
