@@ -20,7 +20,7 @@ from models.stamps import RealStamps, SimulatedStamps, central_views
 # Penalty of the regressions, as a fraction of the number of stamps (inputs are standardised).
 RIDGE = 0.5
 # Principal components of the predicted measurements.
-COMPONENTS = 32
+COMPONENTS = 16
 BATCH = 64
 # Components whose spread is a smaller share of the largest one's are rounding.
 SMALLEST = 1e-6
