@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,10 +79,15 @@ class LVM(VisionEncoder):
         """Return the configuration as JSON can hold it."""
         return self.config.as_dict()
 
-    def pool(self, outputs: list[Tensor]) -> Tensor:
-        """Reduce the stages' outputs `[n, h, w, c]` to means and deviations as configured."""
+    def pool(
+        self, outputs: Sequence[Tensor] | Mapping[int, Tensor], names: Sequence[str] | None = None
+    ) -> Tensor:
+        """Reduce the stages' outputs `[n, h, w, c]` to means and deviations.
+
+        As configured, or those of `names` alone (`outputs` need not hold other stages then).
+        """
         parts = []
-        for name in self.config.pooling:
+        for name in self.config.pooling if names is None else names:
             tokens = outputs[int(name[-1])].flatten(1, 2).float()
             mean = tokens.mean(1)
             if name[:-1] == "mean":

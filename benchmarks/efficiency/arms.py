@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 
 from efficiency import resnet
 from efficiency.results import digest
+from efficiency.tuned import TuningSettings, run_tuned
 from ml_backend.loop import acquisition
 from ml_backend.loop.acquisition import audit_order
 from models.heads import Head
@@ -181,6 +182,24 @@ def _lvm_arm(name: str, title: str, encoder: Encoder, options: LoopOptions) -> A
     )
 
 
+def _tuned_arm(encoder: Encoder, options: LoopOptions, settings: TuningSettings) -> Arm:
+    folder = Path(resnet.__file__).parents[2] / "models"
+    files = [
+        folder / name
+        for name in ("finetuning.py", "finetuning_options.py", "last_stage.py", "augmentation.py")
+    ]
+    return Arm(
+        "lvm_finetuned",
+        "LVM tuned where the gate lets it + head, active learning",
+        digest({**asdict(options), **asdict(settings)}, [*_loop_files(encoder.folder), *files]),
+        encoder.lvm.identity,
+        lambda pool: [n for n in doublings(pool) if n >= settings.fewest],
+        lambda data, seed, wanted: run_tuned(
+            data, seed, wanted, encoder.lvm, encoder.prior(data.labels), options, settings
+        ),
+    )
+
+
 def _loop_files(folder: Path) -> list[Path]:
     """What decides, besides the LVM, what the loop learns: a change makes its results stale."""
     loop = Path(acquisition.__file__).parent
@@ -195,6 +214,7 @@ def all_arms(encoder: Encoder) -> dict[str, Arm]:
     """Return the arms by name, in the order in which they are run: the quick ones first."""
     arms = (
         _lvm_arm("lvm_active", "LVM + head, active learning", encoder, LoopOptions(active=True)),
+        _tuned_arm(encoder, LoopOptions(active=True), TuningSettings()),
         _lvm_arm("lvm_random", "LVM + head, random labels", encoder, LoopOptions(active=False)),
         _resnet_arm(
             "random_features",
