@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +25,9 @@ from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.jobs import JobStore
 from ml_backend.store.projects import ProjectStore
 from ml_backend.store.secrets import webhook_secret
+from ml_backend.store.tunings import TuningStore
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest revision of the schema that this program knows."""
 
 _LOCK_KEY = 0x6761_6C61  # any constant will do, for PostgreSQL's advisory lock
@@ -44,6 +46,7 @@ class Store:
         ``settings.model_dir``.
     jobs : JobStore
     projects : ProjectStore
+    tunings : TuningStore
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -56,6 +59,7 @@ class Store:
         self._read = sessionmaker(engine, expire_on_commit=False)
         self.jobs = JobStore(self.session, self.reading)
         self.projects = ProjectStore(self.session, self.reading, settings)
+        self.tunings = TuningStore(self.session, self.reading)
         self._embeddings: dict[str, EmbeddingStore] = {}
         self._lock = threading.Lock()
 
@@ -88,6 +92,14 @@ class Store:
                 folder = self.folder / "embeddings"
                 self._embeddings[lvm_identity] = EmbeddingStore(folder, lvm_identity, dimension)
             return self._embeddings[lvm_identity]
+
+    def forget_embeddings(self, lvm_identity: str) -> None:
+        """Delete the embeddings of an LVM that is used no more; missing ones are no error."""
+        with self._lock:
+            opened = self._embeddings.pop(lvm_identity, None)
+            if opened is not None:
+                opened.close()
+            shutil.rmtree(self.folder / "embeddings" / lvm_identity, ignore_errors=True)
 
     def webhook_secret(self) -> str:
         """Return the secret that webhooks must carry, made once when it is not set."""

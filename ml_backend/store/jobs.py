@@ -24,6 +24,10 @@ MAX_ATTEMPTS = 5
 """Times a job is taken up before it is given up: something in it kills its worker."""
 
 
+BESIDE = ("tune",)
+"""Kinds of long jobs that run beside a project's others, in a thread of their own."""
+
+
 def worker_name() -> str:
     """Return a name for this process that no other has: ``host:pid:random``."""
     name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
@@ -43,7 +47,8 @@ class JobStore:
     """Reads and writes of :class:`~ml_backend.store.tables.Job` rows.
 
     Every change of state is one UPDATE with its condition, so several workers can share the
-    table: at most one of them gets a job, and at most one job of a project runs.
+    table: at most one of them gets a job, and at most one job of a project runs, and one of those
+    that run beside the others (:data:`BESIDE`).
     """
 
     def __init__(self, write: SessionMaker, read: SessionMaker) -> None:
@@ -73,7 +78,7 @@ class JobStore:
     def claim(self, job_id: int, worker: str, stale_after: float = STALE_AFTER) -> bool:
         """Take a job that is queued or abandoned; False where it is not to be had.
 
-        A job waits while another job of its project runs.
+        A job waits while another job of its project runs in the same lane.
         """
         now = datetime.now(UTC)
         other = aliased(Job)
@@ -85,6 +90,7 @@ class JobStore:
             blocked = select(other.id).where(
                 other.project_id == job.project_id,
                 other.id != job_id,
+                other.kind.in_(BESIDE) if job.kind in BESIDE else other.kind.not_in(BESIDE),
                 other.state == "running",
                 ~_abandoned(other, now, stale_after),
             )
@@ -138,6 +144,22 @@ class JobStore:
         """Put the job back into the queue, as if not begun (a worker that ends does this)."""
         values = {"state": "queued", "worker": None, "attempts": Job.attempts - 1, "progress": 0.0}
         return self._own(job_id, worker, values)
+
+    def cancel(self, job_id: int) -> bool:
+        """Stop a job that is queued or runs; False where it is over or unknown.
+
+        Its worker notices at its next heartbeat, and leaves everything as after a kill.
+        """
+        now = datetime.now(UTC)
+        values = {"state": "failed", "finished_at": now, "problem": "It was cancelled."}
+        with self._write() as session:
+            changed = session.execute(
+                update(Job)
+                .where(Job.id == job_id, Job.state.in_(("queued", "running")))
+                .values(values)
+                .execution_options(synchronize_session=False)
+            )
+            return bool(changed.rowcount)  # type: ignore[attr-defined]
 
     def give_up(self, stale_after: float = STALE_AFTER) -> list[Job]:
         """Fail the abandoned jobs that were begun :data:`MAX_ATTEMPTS` times; return them."""

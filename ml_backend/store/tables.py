@@ -155,7 +155,8 @@ class Version(Base):
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))
     number: Mapped[int]
     kind: Mapped[str] = mapped_column(String(20))
-    """``cold`` (no votes), ``trained``, ``rerank`` (heads of `source`) or ``rollback``."""
+    """``cold`` (no votes), ``trained``, ``tuned`` (trained, the first on a tuned LVM), ``rerank``
+    (heads of `source`) or ``rollback``."""
     state: Mapped[str] = mapped_column(String(20), default="building")
     """``building``, ``published`` (the champion), ``retired``, ``rejected`` or ``abandoned``."""
     stage: Mapped[str] = mapped_column(String(20), default="started")
@@ -223,6 +224,28 @@ class Job(Base):
     finished_at: Mapped[datetime | None]
     problem: Mapped[str | None] = mapped_column(Text)
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class Tuning(Base):
+    """A try to tune the LVM to a project's labels."""
+
+    __tablename__ = "tunings"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), index=True)
+    base_identity: Mapped[str] = mapped_column(String(64))
+    """The LVM that it began from."""
+    lvm_identity: Mapped[str | None] = mapped_column(String(64))
+    """The LVM that it made, once its files are there."""
+    labels: Mapped[int] = mapped_column(default=0)
+    """Labelled galaxies that there were."""
+    state: Mapped[str] = mapped_column(String(20), default="running")
+    """``running``, ``ready`` (a round will judge it), ``accepted``, ``refused``, ``failed`` (tried
+    again), or ``lost`` (its files were damaged)."""
+    reason: Mapped[str] = mapped_column(Text, default="")
+    """What came of it, in a sentence."""
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
 
 
 class WorkerSign(Base):

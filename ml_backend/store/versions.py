@@ -7,14 +7,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +22,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ml_backend.errors import StoreError
+from ml_backend.store import whole
 from models.heads.base import Head, HeadError, load_head
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _META, _ARRAYS, _PREDICTIONS = "version.json", "arrays.safetensors", "predictions.json"
+_REMEDY = (
+    "Free space or check the disk; the published version is untouched, and the round is tried "
+    "again."
+)
 
 
 def version_folder(model_dir: Path, name: str) -> Path:
@@ -69,7 +72,7 @@ def write_version(
     StoreError
         The disk is full or fails; nothing is changed then.
     """
-    with _writing(folder), _draft(folder) as draft:
+    with whole.whole_folder(folder, f"Version {folder.name}", _REMEDY) as draft:
         for number, head in enumerate(heads.values()):
             head.save(draft / "heads" / str(number))
         save_file(
@@ -89,12 +92,12 @@ def write_predictions(folder: Path, predictions: Sequence[Mapping[str, Any]]) ->
         The disk is full or fails.
     """
     draft = folder / f".{_PREDICTIONS}.{uuid.uuid4().hex}"
-    with _writing(folder):
+    with whole.writing(folder, f"Version {folder.name}", _REMEDY):
         try:
             draft.write_text(json.dumps(list(predictions), allow_nan=False), encoding="utf-8")
-            _sync(draft)
+            whole.sync(draft)
             os.replace(draft, folder / _PREDICTIONS)
-            _sync(folder)
+            whole.sync(folder)
         finally:
             draft.unlink(missing_ok=True)
 
@@ -172,10 +175,7 @@ def remove_drafts(model_dir: Path, prefix: str) -> int:
 
     Only for whoever alone writes such versions (the round of a project).
     """
-    drafts = list((model_dir / "versions").glob(f".draft-{prefix}*"))
-    for draft in drafts:
-        shutil.rmtree(draft, ignore_errors=True)
-    return len(drafts)
+    return whole.remove_drafts(model_dir / "versions", prefix)
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -194,44 +194,3 @@ def _broken(folder: Path, reason: object) -> StoreError:
         f"The files of version {folder.name} cannot be read ({reason}). Roll back to another "
         "version, or let the next round make a new one."
     )
-
-
-@contextmanager
-def _draft(folder: Path) -> Iterator[Path]:
-    """Give out a folder that takes the place of `folder` once it is whole and on disk."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = folder.parent / f".draft-{folder.name}-{uuid.uuid4().hex}"
-    draft.mkdir()
-    try:
-        yield draft
-        for path in sorted(draft.rglob("*")):
-            _sync(path)
-        _sync(draft)
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.rename(draft, folder)
-        _sync(folder.parent)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-        full = full or "os error 28" in str(error).lower()
-        what = "the disk is full" if full else str(error)
-        raise StoreError(
-            f"Version {folder.name} could not be written to {folder.parent}: {what}. Free space or "
-            "check the disk; the published version is untouched, and the round is tried again."
-        ) from error
