@@ -42,6 +42,8 @@ class Transport:
         ``queue_url`` (``redis://...``), or a SQLite file in the data folder.
     work : callable
         Called with the number of a job, in the consumer's thread; must not raise.
+    name : str
+        Of the queue; each has a thread of its own.
 
     Raises
     ------
@@ -51,8 +53,8 @@ class Transport:
         The queue's file cannot be opened.
     """
 
-    def __init__(self, settings: Settings, work: Callable[[int], None]) -> None:
-        self._huey = _huey(settings)
+    def __init__(self, settings: Settings, work: Callable[[int], None], name: str = NAME) -> None:
+        self._huey = _huey(settings, name)
 
         def look_at(job_id: int) -> None:
             work(int(job_id))
@@ -87,7 +89,7 @@ class Transport:
             self._consumer = None
 
 
-def _huey(settings: Settings) -> Huey:
+def _huey(settings: Settings, name: str) -> Huey:
     url = settings.queue_url
     if url and not url.startswith(("redis://", "rediss://", "unix://")):
         raise SettingsError(
@@ -96,11 +98,11 @@ def _huey(settings: Settings) -> Huey:
         )
     try:
         if url:
-            return RedisHuey(NAME, url=url, results=False, serializer=JsonSerializer())
+            return RedisHuey(name, url=url, results=False, serializer=JsonSerializer())
         settings.model_dir.mkdir(parents=True, exist_ok=True)
         path = settings.model_dir / "queue.sqlite3"
         return SqliteHuey(
-            NAME, filename=str(path), results=False, serializer=JsonSerializer(), timeout=30
+            name, filename=str(path), results=False, serializer=JsonSerializer(), timeout=30
         )
     except (OSError, sqlite3.Error) as error:
         raise StoreError(

@@ -163,6 +163,12 @@ class Settings(BaseSettings):
     versions_kept: int = Field(
         10, alias="GALAXYLOOP_VERSIONS_KEPT", ge=2, description="Model versions kept on disk."
     )
+    tune_from: int = Field(
+        320,
+        alias="GALAXYLOOP_TUNE_FROM",
+        ge=0,
+        description="Labelled galaxies from which on the worker tries to tune the LVM; 0: never.",
+    )
     seed: int = Field(0, alias="GALAXYLOOP_SEED", description="Seed of every random choice.")
 
     @field_validator("image_hosts", "image_folders", mode="before")

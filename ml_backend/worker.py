@@ -15,22 +15,26 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ml_backend.errors import GalaxyLoopError
-from ml_backend.jobs import BACKLOG, Runner, Scheduler, due, request_round
+from ml_backend.jobs import Runner, request_round
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import ChoicesControl
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.loop.cleaning import clean, removable
 from ml_backend.loop.encoding import load_lvm
 from ml_backend.loop.rounds import RoundContext, run_round
-from ml_backend.queue_transport import Transport
+from ml_backend.loop.tuning import tune
+from ml_backend.queue_transport import NAME, Transport
+from ml_backend.schedule import BACKLOG, Lane, Scheduler, due
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store, open_store
+from ml_backend.store.jobs import BESIDE
 from ml_backend.store.tables import Job
 from models.heads.base import Head
 from models.prior import SimulationPrior
 from models.sources import DEFAULT_FOLDER
 
 NICENESS = 10
+LAST_NICENESS = 19
 TICK_SECONDS = 0.25
 _SIGN_SECONDS = 5.0
 _log = structlog.get_logger(__name__)
@@ -51,11 +55,15 @@ def run_worker(settings: Settings) -> None:
     stopping = threading.Event()
     runner = Runner(store, JobWork(store), stopping)
     transport = Transport(settings, runner.run)
-    scheduler = Scheduler(store, transport.send, transport.waiting)
+    beside = Transport(settings, runner.run, f"{NAME}-beside")
+    scheduler = Scheduler(
+        store, Lane(transport.send, transport.waiting), Lane(beside.send, beside.waiting)
+    )
     _log.info("worker_started", worker=runner.name, data=str(settings.model_dir))
     store.jobs.sign(runner.name)
     scheduler.start()
     transport.start()
+    beside.start()
     _stop_on_signals(stopping)  # after the transport, which sets handlers of its own
     signed = datetime.now(UTC)
     try:
@@ -71,13 +79,14 @@ def run_worker(settings: Settings) -> None:
     finally:
         stopping.set()
         transport.stop()
+        beside.stop()
         store.jobs.sign_off(runner.name)
         store.close()
         _log.info("worker_ended", worker=runner.name)
 
 
 class JobWork:
-    """Does the jobs: ``round`` and ``clean``."""
+    """Does the jobs: ``round``, ``clean`` and ``tune``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -90,14 +99,30 @@ class JobWork:
             return self._round(job, progress)
         if job.kind == "clean":
             return self._clean(job, progress)
+        if job.kind == "tune":
+            return self._tune(job, progress)
         raise GalaxyLoopError(
             f"Nobody knows how to do a job of kind {job.kind!r}: it came from a newer GalaxyLoop. "
             "Start that one's worker."
         )
 
     def _round(self, job: Job, progress: Callable[[float, str], None]) -> str:
+        report = run_round(self._context(progress), job.project_id, job.payload)
+        if report.images_left:
+            request_round(self._store, job.project_id)
+        if report.tune:
+            self._store.jobs.enqueue("tune", job.project_id)
+        return report.message
+
+    def _tune(self, job: Job, progress: Callable[[float, str], None]) -> str:
+        step_back()
+        message = tune(self._context(progress), job.project_id)
+        request_round(self._store, job.project_id)
+        return message
+
+    def _context(self, progress: Callable[[float, str], None]) -> RoundContext:
         settings = self._store.settings
-        context = RoundContext(
+        return RoundContext(
             store=self._store,
             client=self._client,
             fetcher=self._fetcher,
@@ -105,17 +130,14 @@ class JobWork:
             priors=lambda controls: prior_heads(settings, controls),
             progress=progress,
         )
-        report = run_round(context, job.project_id, job.payload)
-        if report.images_left:
-            request_round(self._store, job.project_id)
-        return report.message
 
     def _clean(self, job: Job, progress: Callable[[float, str], None]) -> str:
         backlog = len(removable(self._store, job.project_id))
 
         def may_continue() -> bool:
             progress(0.5, "Removing old versions from Label Studio")
-            if any(other.id != job.id for other in self._store.jobs.queued()):
+            others = (other for other in self._store.jobs.queued() if other.kind not in BESIDE)
+            if any(other.id != job.id for other in others):
                 return False
             project = self._store.projects.get(job.project_id)
             if project is None:
@@ -154,6 +176,14 @@ def _prior(folder: str) -> SimulationPrior | None:
     except (OSError, ValueError) as error:
         _log.info("no_prior", folder=folder, reason=str(error))
         return None
+
+
+def step_back() -> None:
+    """Let this thread, and those that it starts, run only when rounds leave the processor free."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST_NICENESS)
+    except OSError as error:
+        _log.warning("not_nice", reason=str(error))
 
 
 def _be_modest() -> None:

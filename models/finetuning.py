@@ -31,7 +31,7 @@ from models.lvm import LVM
 from models.sunet import LVMError
 from models.vision_encoder import VisionEncoder, views_of
 
-__all__ = ["FEWEST", "FinetuningOptions", "Tuned", "finetune"]
+__all__ = ["FEWEST", "FinetuningOptions", "Tuned", "finetune", "frame_for_tuning"]
 
 FEWEST = 40
 """Labels below which there is nothing to hold out and nothing to learn from."""
@@ -104,7 +104,7 @@ def finetune(
         The loss became infinite.
     """
     began, how = time.monotonic(), options or FinetuningOptions()
-    frame = _frame(check_tunable(lvm))
+    frame = frame_for_tuning(lvm)
     t, w = _checked(canvases, targets, weights, exclusive, frame)
     training = _Training(lvm, frame, canvases, t, w, exclusive, how, seed, progress)
     losses, best = training.run(began)
@@ -276,7 +276,15 @@ class _JointHead(nn.Module):
         return (embeddings - self.mean) / self.spread @ self.weight + self.bias
 
 
-def _frame(lvm: LVM) -> Frame:
+def frame_for_tuning(lvm: VisionEncoder) -> Frame:
+    """Return how images are drawn for tuning.
+
+    Raises
+    ------
+    LVMError
+        This LVM cannot be tuned; the reason is named.
+    """
+    check_tunable(lvm)
     if lvm.preprocessing.kind != "rgb8":
         raise LVMError(
             "Fine-tuning takes an LVM that sees pictures; this one sees measured flux and is used "

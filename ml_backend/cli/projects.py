@@ -113,6 +113,24 @@ def jobs(project: int | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.argument("job", type=_PROJECT)
+@spoken
+def cancel(job: int) -> None:
+    """Stop the JOB of that number, queued or running; what it has done so far stays usable."""
+    settings = settings_with()
+    from ml_backend.store.database import open_store
+
+    store = open_store(settings)
+    try:
+        stopped = store.jobs.cancel(job)
+    finally:
+        store.close()
+    if not stopped:
+        raise Failure(f"Job {job} is over, or there is none; `galaxyloop jobs` lists them.")
+    click.echo(f"Job {job} is cancelled.")
+
+
+@main.command()
 @click.option("--project", type=_PROJECT, required=True, help="Number of the project.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @spoken

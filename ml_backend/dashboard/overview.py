@@ -13,7 +13,7 @@ from sqlalchemy import select
 from ml_backend.dashboard.chart import CurvePoint, learning_curve
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store
-from ml_backend.store.tables import Job, Project, Task, Version
+from ml_backend.store.tables import Job, Project, Task, Tuning, Version
 
 # Measures of quality in the order in which one is chosen for the curve.
 MEASURES = {"macro_auc": "macro AUC", "accuracy": "accuracy"}
@@ -33,6 +33,7 @@ class Overview:
     curve: Markup
     measure: str
     broken: tuple[Task, ...]
+    tuning: Tuning | None
     strategy: str
     link: str
 
@@ -111,6 +112,7 @@ def _overview(settings: Settings, store: Store, project: Project) -> Overview:
         curve=learning_curve(_points(versions, measure), MEASURES[measure]),
         measure=MEASURES[measure],
         broken=broken,
+        tuning=store.tunings.latest(project.id),
         strategy=str(store.projects.option(project, "strategy")).replace("_", " "),
         # The Data Manager, not the label stream: its deep link ignores the order of the queue.
         link=f"{browser}/projects/{project.id}/data",
@@ -122,7 +124,7 @@ def _points(versions: Sequence[Version], measure: str) -> list[CurvePoint]:
     for version in versions:
         quality = quality_of(version, measure)
         # Other kinds show an older version's heads again.
-        if version.kind == "trained" and quality is not None:
+        if version.kind in ("trained", "tuned") and quality is not None:
             promoted = version.published_at is not None
             points.append(CurvePoint(version.votes, quality, promoted, version.name))
     return points

@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 
 from ml_backend.errors import DemoError
 from ml_backend.store.database import Store
+from ml_backend.store.jobs import BESIDE
 from ml_backend.store.tables import Job, Project, Version
 from ml_backend.store.versions import load_heads, version_folder
 from models.heads.base import Head
@@ -87,6 +88,7 @@ class LoopProgress:
                 select(func.count())
                 .select_from(Job)
                 .where(Job.project_id == self._project, Job.state.in_(("queued", "running")))
+                .where(Job.kind.not_in(BESIDE))
             )
         if project is None or project.champion is None or newest is None:
             return None
@@ -152,7 +154,10 @@ class LoopProgress:
     def _job(self) -> Job | None:
         with self._store.reading() as session:
             return session.scalar(
-                select(Job).where(Job.project_id == self._project).order_by(Job.id.desc()).limit(1)
+                select(Job)
+                .where(Job.project_id == self._project, Job.kind.not_in(BESIDE))
+                .order_by(Job.id.desc())
+                .limit(1)
             )
 
     @staticmethod

@@ -60,6 +60,9 @@ class Services:
             self.overrides["GALAXYLOOP_IMAGE_FOLDERS"] = str(server.files)
         for name, value in (FOR_BURSTS if bursts else FOR_A_PERSON).items():
             self.overrides[name] = os.environ.get(name) or value
+        if bursts:
+            # The curve is measured on embeddings of the LVM that the settings name.
+            self.overrides["GALAXYLOOP_TUNE_FROM"] = "0"
         self.backend = self._child("backend", "serve")
         self.worker = self._child("worker", "work")
 

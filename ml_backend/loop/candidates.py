@@ -17,6 +17,7 @@ from ml_backend.loop.gate import GateDecision, compare
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.prediction import usable_heads
 from ml_backend.loop.training import Unseen, train, unseen_by
+from ml_backend.loop.trial import quality_without, without
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import (
@@ -29,6 +30,7 @@ from ml_backend.store.versions import (
 from models.heads.base import Head
 
 _MEMBER = "\x1f"
+_NONE = np.zeros(0, np.int64)
 _log = structlog.get_logger(__name__)
 
 
@@ -54,8 +56,12 @@ def train_candidate(
     champion: Version | None,
     priors: Mapping[str, Head],
     progress: Callable[[str, float], None],
+    tuned_on: npt.NDArray[np.int64] = _NONE,
 ) -> tuple[Candidate | None, GateDecision]:
     """Train heads on the pool's votes and compare them with the champion's.
+
+    `tuned_on` are the tasks whose labels the LVM was tuned on: they are learned from, but neither
+    version is judged on them.
 
     Returns
     -------
@@ -63,23 +69,9 @@ def train_candidate(
         None where no vote can be learned from (its images cannot be used).
     GateDecision
     """
-    voted = {name: votes for name, votes in pool.consensus.items() if len(votes)}
-    trained = train(
-        voted,
-        pool.task_ids,
-        pool.embeddings,
-        priors=priors,
-        seed=store.settings.seed,
-        progress=progress,
-    )
-    if not trained.controls:
+    candidate = fit_candidate(store, pool, priors, tuned_on, progress)
+    if candidate is None:
         return None, GateDecision(False, "No vote can be learned from.")
-    candidate = Candidate(
-        {**priors, **trained.heads},
-        dict(trained.committees),
-        trained.unseen,
-        {name: dict(figures) for name, figures in trained.quality.items()},
-    )
     if champion is None:
         return candidate, compare({}, candidate.unseen, pool.consensus)
     if champion.lvm_identity != basis.lvm_identity:
@@ -91,8 +83,9 @@ def train_candidate(
         return candidate, GateDecision(
             True, f"Promoted: the files of {champion.name} are broken, so it cannot be compared."
         )
-    before = _unseen_by_champion(kept, pool)
-    decision = compare(before, candidate.unseen, pool.consensus, pool.audited)
+    before = unseen_by_champion(kept, pool)
+    votes = without(pool.consensus, tuned_on) if len(tuned_on) else pool.consensus
+    decision = compare(before, candidate.unseen, votes, pool.audited)
     stale = sorted(set(kept.heads) - set(kept.usable(config)))
     if stale and not decision.promote:
         controls = ", ".join(repr(name) for name in stale)
@@ -103,7 +96,35 @@ def train_candidate(
     return candidate, decision
 
 
-def _unseen_by_champion(champion: Candidate, pool: Pool) -> dict[str, Unseen]:
+def fit_candidate(
+    store: Store,
+    pool: Pool,
+    priors: Mapping[str, Head],
+    tuned_on: npt.NDArray[np.int64] = _NONE,
+    progress: Callable[[str, float], None] | None = None,
+) -> Candidate | None:
+    """Train heads on the pool's votes; None where none can be learned from."""
+    voted = {name: votes for name, votes in pool.consensus.items() if len(votes)}
+    trained = train(
+        voted,
+        pool.task_ids,
+        pool.embeddings,
+        priors=priors,
+        seed=store.settings.seed,
+        progress=progress,
+    )
+    if not trained.controls:
+        return None
+    return Candidate(
+        {**priors, **trained.heads},
+        dict(trained.committees),
+        trained.unseen,
+        quality_without(trained, tuned_on),
+    )
+
+
+def unseen_by_champion(champion: Candidate, pool: Pool) -> dict[str, Unseen]:
+    """Return what a published version says of the labelled tasks without having seen them."""
     found = {}
     for control, votes in pool.consensus.items():
         head = champion.heads.get(control)

@@ -10,6 +10,7 @@ from sqlalchemy import delete, select, update
 
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.queue import remove_old_versions
+from ml_backend.loop.project_lvm import discard, unused
 from ml_backend.store.database import Store
 from ml_backend.store.hashindex import HashIndex, keys_of
 from ml_backend.store.names import version_prefix
@@ -89,7 +90,8 @@ def clean(
 def prune(store: Store, project_id: int) -> list[str]:
     """Delete the files and rankings of all but the newest ``versions_kept`` versions.
 
-    The champion and a version that is being made are always kept. Returns the names.
+    The champion and a version that is being made are always kept; tuned LVMs that no version left
+    rests on go, too. Returns the names.
     """
     with store.reading() as session:
         project = session.get(Project, project_id)
@@ -109,6 +111,8 @@ def prune(store: Store, project_id: int) -> list[str]:
         with store.session() as session:
             session.execute(delete(Ranking).where(Ranking.version == name))
             session.execute(update(Version).where(Version.name == name).values(on_disk=False))
+    for identity in unused(store, project_id):
+        discard(store, project_id, identity)
     if gone:
         _log.info("versions_pruned", project=project_id, versions=gone)
     return gone

@@ -15,6 +15,7 @@ from ml_backend.store.names import version_name, version_prefix
 from ml_backend.store.tables import Project, Ranking, Version
 
 CONCLUDED = ("published", "retired", "rejected")
+_TRAINED = ("trained", "tuned", "rollback")
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ def unfinished(store: Store, project_id: int) -> Version | None:
 
 
 def trained_on(store: Store, project_id: int, basis: Basis) -> Version | None:
-    """Return the latest concluded version that was trained on `basis`."""
+    """Return the latest concluded version that was trained on `basis`, or brought back on it.
+
+    On a version that was brought back people have decided; the same votes are not tried again.
+    """
     with store.reading() as session:
         versions = session.scalars(
             select(Version)
-            .where(Version.project_id == project_id, Version.kind == "trained")
+            .where(Version.project_id == project_id, Version.kind.in_(_TRAINED))
             .where(Version.state.in_(CONCLUDED))
             .order_by(Version.number.desc())
         )

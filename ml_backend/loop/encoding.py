@@ -131,6 +131,7 @@ def encode_missing(
     images: Sequence[ImageJob],
     progress: Callable[[int, int], None] = lambda done, total: None,
     seconds: float | None = None,
+    note: bool = True,
 ) -> EncodeReport:
     """Encode images and keep their embeddings; write each task's content hash or problem.
 
@@ -145,6 +146,8 @@ def encode_missing(
         Called with (done, total) after every batch; may raise to stop. What is done is kept.
     seconds : float, optional
         Stop after the batch that passes this time.
+    note : bool
+        Write what became of each task; else embeddings alone are kept.
 
     Raises
     ------
@@ -160,7 +163,10 @@ def encode_missing(
             report.broken += item.problem is not None
             report.encoded += item.embedding is not None
             report.reused += item.problem is None and item.embedding is None
-        record(store, embeddings, batch)
+        if note:
+            record(store, embeddings, batch)
+        else:
+            keep_embeddings(embeddings, batch)
         done += len(batch)
         progress(done, len(images))
         if seconds is not None and time.monotonic() - began > seconds:
@@ -169,20 +175,29 @@ def encode_missing(
     return report
 
 
-def record(store: Store, embeddings: EmbeddingStore, batch: Sequence[Encoded]) -> None:
-    """Keep the embeddings of a batch, then write what became of each task."""
+def keep_embeddings(embeddings: EmbeddingStore, batch: Sequence[Encoded]) -> None:
+    """Keep the embeddings of a batch."""
     new = [item for item in batch if item.embedding is not None and item.content_hash]
     if new:
         rows = np.stack([item.embedding for item in new if item.embedding is not None])
         embeddings.add([item.content_hash or "" for item in new], rows)
+
+
+def record(store: Store, embeddings: EmbeddingStore, batch: Sequence[Encoded]) -> None:
+    """Keep the embeddings of a batch, then write what became of each task."""
+    keep_embeddings(embeddings, batch)
     now = datetime.now(UTC)
     with store.session() as session:
         for item in batch:
+            told = {"problem": item.problem, "tried_at": now}
+            # What cannot be had again keeps its hash: other LVMs may have its embedding.
+            if item.problem is None:
+                told["content_hash"] = item.content_hash
             # A task whose image was changed meanwhile stays to be encoded.
             session.execute(
                 update(Task)
                 .where(Task.id == item.task_id, Task.image == item.address)
-                .values(content_hash=item.content_hash, problem=item.problem, tried_at=now)
+                .values(**told)
             )
 
 

@@ -33,6 +33,7 @@ from ml_backend.loop.encoding import (
     load_lvm,
     record,
 )
+from ml_backend.loop.project_lvm import tuned_lvm
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore, Rows
 from ml_backend.store.names import initial_version
@@ -127,7 +128,7 @@ class Predictor:
     fetcher : ImageFetcher, optional
         By default one that follows the settings, made when it is first needed.
     lvm : callable, optional
-        Returns the LVM for images that were never encoded; by default that of the settings.
+        Returns the LVM of the settings, for images that were never encoded.
     deadline : float
         Seconds that one call may spend on such images.
     """
@@ -268,7 +269,9 @@ class Predictor:
         try:
             lvm = self._lvm()
             if lvm.identity != champion.lvm_identity:
-                return  # the LVM was changed: the next round encodes anew and trains new heads
+                if self._store.tunings.of_lvm(self._project_id, champion.lvm_identity) is None:
+                    return  # the LVM was changed: the next round encodes anew, trains new heads
+                lvm = tuned_lvm(self._store, self._project_id, champion.lvm_identity, lvm).lvm
             fetcher = self._fetcher or self._make_fetcher()
             jobs = [ImageJob(ids[place], addresses[place]) for place in wanted]
             done = 0

@@ -32,7 +32,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
     """
     folder = version_folder(work.store.folder, version.name)
     with work.timed("rank", 0.7, "Ranking"):
-        if version.kind != "trained":
+        if version.kind not in ("trained", "tuned"):
             keep(work.store, version.name, candidate)
         order = make_order(
             version.name,

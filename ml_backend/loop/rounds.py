@@ -17,7 +17,8 @@ What is published when:
 * Label Studio has lost the champion's order (predictions deleted, another model version chosen,
   an older backup): the same order again, under the same name;
 * a rollback: a ``rollback`` version with the heads of the named one. It is the champion from then
-  on: the next challenger, which needs new votes or a request, must not be worse than it.
+  on: the next challenger, which needs new votes or a request, must not be worse than it;
+* an LVM that was tuned to the project is ready: a ``tuned`` version on it, if it is better.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ from ml_backend.loop.candidates import (
     train_candidate,
 )
 from ml_backend.loop.cleaning import clean_disk
-from ml_backend.loop.prediction import learned_controls
+from ml_backend.loop.project_lvm import seen_tasks
 from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
-from ml_backend.loop.votes import consume_hints, reconcile
+from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
+from ml_backend.loop.tuning import wants_tuning
+from ml_backend.loop.votes import ReconcileReport, consume_hints, reconcile
 from ml_backend.loop.work import RoundContext, RoundReport, RoundWork
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Version
@@ -75,13 +78,16 @@ def run_round(
     work = RoundWork(context, project)
     with work.timed("reconcile", 0.02, "Reading votes from Label Studio"):
         read = reconcile(context.client, context.store, project_id, bool(wishes.get("full")))
-    work.take_in(read)
     work.rerank = bool(wishes.get("rerank"))
     if wishes.get("rollback"):
-        _roll_back(work, str(wishes["rollback"]))
+        _roll_back(work, read, str(wishes["rollback"]))
     else:
+        work.take_in(read)
+        note_stand_in(work)
         _go_on_or_begin(work, force=bool(wishes.get("force") or project.training_requested_at))
     consume_hints(context.store, project)
+    labels = int(work.pool.is_voted.sum())
+    work.report.tune = wants_tuning(context.store, project_id, work.used.base, labels)
     _log.info("round_done", project=project_id, version=work.report.version, kind=work.report.kind)
     return work.report
 
@@ -98,6 +104,8 @@ def _go_on_or_begin(work: RoundWork, force: bool) -> None:
             state="abandoned",
             problem="Votes, configuration or LVM changed before it was published.",
         )
+    if try_tuned(work):
+        return
     trained = drafts.trained_on(work.store, work.project_id, work.basis)
     usable = _usable(work, drafts.champion_of(work.store, work.project_id))
     wanted = force or trained is None or usable is None
@@ -141,20 +149,20 @@ def _train(work: RoundWork, version: Version | None = None) -> bool:
     """Train, judge, and publish what passes; tell whether it did."""
     champion = drafts.champion_of(work.store, work.project_id)
     with work.timed("train", 0.55, "Training heads"):
-        priors = work.context.priors(learned_controls(work.config))
         challenger, decision = train_candidate(
-            work.store, work.config, work.pool, work.basis, champion, priors,
+            work.store, work.config, work.pool, work.basis, champion, work.priors(),
             lambda message, share: work.context.progress(0.55 + 0.1 * share, message),
+            seen_tasks(work.store, work.project_id, work.used.seen),
         )  # fmt: skip
     if challenger is None:
         return False
     if version is None:
-        version = _begin(work, "trained")
+        version = work.begin("trained")
     with work.timed("keep", 0.65, f"Writing version {version.name}"):
         keep(work.store, version.name, challenger)
     gate = {
         "promote": decision.promote,
-        "reason": decision.reason,
+        "reason": " ".join(filter(None, [decision.reason, work.used.problem])),
         "figures": decision.figures,
         "champion": champion.name if champion else None,
     }
@@ -194,21 +202,8 @@ def _rerank_if_needed(work: RoundWork) -> bool:
     if champion.kind == "cold" and not work.pool.has_votes:
         _cold(work, None)
         return True
-    rank_and_publish(work, _begin(work, "rerank", champion.source or champion.name), candidate)
+    rank_and_publish(work, work.begin("rerank", champion.source or champion.name), candidate)
     return True
-
-
-def _begin(work: RoundWork, kind: str, source: str | None = None) -> Version:
-    """Make the row of a new version, under a name that Label Studio has not seen."""
-    return drafts.begin(
-        work.store,
-        work.project_id,
-        kind,
-        work.basis,
-        work.pool.votes,
-        source,
-        taken=work.context.client.model_versions(work.project_id),
-    )
 
 
 def _usable(work: RoundWork, champion: Version | None) -> Candidate | None:
@@ -231,18 +226,20 @@ def _cold(work: RoundWork, version: Version | None) -> None:
     if not len(work.pool.task_ids):
         work.report.message = "No task has an image that can be used yet."
         return
-    priors = work.context.priors(learned_controls(work.config))
     if version is None:
-        version = _begin(work, "cold")
-    rank_and_publish(work, version, Candidate(dict(priors)))
+        version = work.begin("cold")
+    rank_and_publish(work, version, Candidate(dict(work.priors())))
 
 
-def _roll_back(work: RoundWork, name: str) -> None:
-    """Publish the heads of an earlier version."""
+def _roll_back(work: RoundWork, read: ReconcileReport, name: str) -> None:
+    """Publish the heads of an earlier version, on its LVM."""
     with work.store.reading() as session:
         target = session.get(Version, name)
     check_rollback(target, work.project_id, name)
     assert target is not None
+    work.take_in(read, target)
+    if work.used.problem:
+        raise StoreError(f"{name} cannot be brought back. {work.used.problem}")
     if target.lvm_identity != work.basis.lvm_identity:
         raise StoreError(f"{name} was trained on another LVM. Set GALAXYLOOP_LVM back to it first.")
     left = drafts.unfinished(work.store, work.project_id)
@@ -250,7 +247,7 @@ def _roll_back(work: RoundWork, name: str) -> None:
     if left is not None and mine and work.basis.fits(left) and _goes_on(work, left):
         return
     candidate = kept_candidate(work.store, name)
-    rank_and_publish(work, _begin(work, "rollback", name), candidate)
+    rank_and_publish(work, work.begin("rollback", name), candidate)
 
 
 def check_rollback(target: Version | None, project_id: int, name: str) -> None:

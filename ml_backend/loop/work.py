@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
+from ml_backend.loop import drafts
 from ml_backend.loop.drafts import Basis
 from ml_backend.loop.encoding import Fetcher, encode_missing, missing_images
 from ml_backend.loop.pool import Pool, load_pool
+from ml_backend.loop.prediction import learned_controls
+from ml_backend.loop.project_lvm import ProjectLVM, lvm_in_use
 from ml_backend.loop.votes import ReconcileReport
 from ml_backend.store.database import Store
-from ml_backend.store.tables import Project
+from ml_backend.store.tables import Project, Version
 from models.heads.base import Head
 from models.vision_encoder import VisionEncoder
 
@@ -32,9 +35,9 @@ class RoundContext:
     client : LabelStudioClient
     fetcher : ImageFetcher
     lvm : callable
-        Returns the LVM.
+        Returns the LVM of the settings.
     priors : callable
-        Controls to the heads that know them without a vote.
+        Controls to the heads that know them without a vote, on that LVM's embeddings.
     progress : callable
         Called with (share done, what is being done); may raise to stop the round.
     """
@@ -49,13 +52,17 @@ class RoundContext:
 
 @dataclass
 class RoundReport:
-    """What a round did; `version` is the published one, None where there was nothing to do."""
+    """What a round did; `version` is the published one, None where there was nothing to do.
+
+    `tune`: there are labels enough to tune the LVM.
+    """
 
     version: str | None = None
     kind: str | None = None
     rejected: str | None = None
     message: str = ""
     images_left: int = 0
+    tune: bool = False
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -71,7 +78,9 @@ class RoundWork:
     config : LabelConfig
     pool : Pool
     basis : Basis
-        What a version that is made now rests on; these three are there after `take_in`.
+        What a version that is made now rests on.
+    used : ProjectLVM
+        The LVM in use; these four are there after `take_in`.
     rerank : bool
         The queue is to be ordered anew, since the project's options have changed.
     """
@@ -79,6 +88,7 @@ class RoundWork:
     config: LabelConfig
     pool: Pool
     basis: Basis
+    used: ProjectLVM
 
     def __init__(self, context: RoundContext, project: Project) -> None:
         self.context, self.store = context, context.store
@@ -98,10 +108,15 @@ class RoundWork:
             seconds = time.monotonic() - start
             self.report.timings[step] = round(self.report.timings.get(step, 0.0) + seconds, 4)
 
-    def take_in(self, read: ReconcileReport) -> None:
-        """Encode what is new, and load the pool."""
+    def take_in(self, read: ReconcileReport, brought_back: Version | None = None) -> None:
+        """Encode what is new, and load the pool, for the champion's LVM or that of a version."""
         self.config = read.config
-        lvm = self.context.lvm()
+        self.used = lvm_in_use(self.store, self.project_id, self.context.lvm(), brought_back)
+        self.pool, self.basis = self.read_pool(self.used)
+
+    def read_pool(self, used: ProjectLVM) -> tuple[Pool, Basis]:
+        """Encode what is new with an LVM, and load the pool of its embeddings."""
+        lvm = used.lvm
         embeddings = self.store.embeddings(lvm.identity, lvm.dimension)
         with self.timed("encode", 0.1, "Encoding new images"):
             images = missing_images(self.store, self.project_id, embeddings)
@@ -116,7 +131,25 @@ class RoundWork:
                     ),
                     seconds=ENCODE_SECONDS if self.project.champion else None,
                 )
-                self.report.images_left = encoded.left
+                self.report.images_left = max(self.report.images_left, encoded.left)
         with self.timed("pool", 0.5, "Reading votes and embeddings"):
-            self.pool = load_pool(self.store, self.project_id, self.config, embeddings)
-        self.basis = Basis(self.pool.digest, self.config.digest, lvm.identity)
+            pool = load_pool(self.store, self.project_id, self.config, embeddings)
+        return pool, Basis(pool.digest, self.config.digest, lvm.identity)
+
+    def priors(self) -> Mapping[str, Head]:
+        """Return the heads that know the controls without a vote; they know no tuned LVM."""
+        if self.used.is_tuned:
+            return {}
+        return self.context.priors(learned_controls(self.config))
+
+    def begin(self, kind: str, source: str | None = None, basis: Basis | None = None) -> Version:
+        """Make the row of a new version, under a name that Label Studio has not seen."""
+        return drafts.begin(
+            self.store,
+            self.project_id,
+            kind,
+            basis or self.basis,
+            self.pool.votes,
+            source,
+            taken=self.context.client.model_versions(self.project_id),
+        )

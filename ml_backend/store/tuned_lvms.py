@@ -66,10 +66,17 @@ def write_tuned(folder: Path, lvm: VisionEncoder, base: str, seen: Iterable[str]
         The disk is full or fails; nothing is changed then.
     """
     remedy = "Free space or check the disk; the LVM in use is untouched, and tuning is tried again."
+    whole.remove_drafts(folder.parent)  # a project is tuned by one worker at a time
     with whole.whole_folder(folder, "The tuned LVM", remedy) as draft:
         lvm.save_pretrained(draft)
         record = {"format": 1, "base": base, "seen": sorted(seen)}
         (draft / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+
+
+def kept_tuned(model_dir: Path, project_id: int) -> list[str]:
+    """Return the identities of a project's tuned LVMs that have a folder."""
+    folders = (model_dir / "lvms" / f"p{project_id}").glob("[0-9a-f]*")
+    return sorted(folder.name for folder in folders if folder.is_dir())
 
 
 def load_tuned(folder: Path) -> TunedLVM:

@@ -20,17 +20,10 @@ from sqlalchemy import update
 from stand_ins import settings_of
 
 from ml_backend.errors import LabelStudioError, SettingsError, StoreError
-from ml_backend.jobs import (
-    BACKLOG,
-    Runner,
-    Scheduler,
-    due,
-    is_quiet,
-    request_rollback,
-    request_round,
-)
+from ml_backend.jobs import Runner, request_rollback, request_round
 from ml_backend.loop.votes import record_hint
 from ml_backend.queue_transport import JsonSerializer, Transport
+from ml_backend.schedule import BACKLOG, Lane, Scheduler, due, is_quiet
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.jobs import STALE_AFTER
 from ml_backend.store.tables import Job, Project, Version
@@ -84,7 +77,7 @@ def test_when_a_round_is_due(store: Store, fields: dict[str, Any], is_due: bool)
 
 def test_a_burst_of_hints_makes_one_job(store: Store) -> None:
     sent: list[int] = []
-    scheduler = Scheduler(store, sent.append, lambda: len(sent))
+    scheduler = Scheduler(store, Lane(sent.append, lambda: len(sent)))
     for _ in range(10):
         record_hint(store, 1, "ANNOTATION_CREATED")
         scheduler.tick()
@@ -98,7 +91,7 @@ def test_a_burst_of_hints_makes_one_job(store: Store) -> None:
 
 def test_hints_during_a_round_wait_for_its_end(store: Store) -> None:
     sent: list[int] = []
-    scheduler = Scheduler(store, sent.append, lambda: 0)
+    scheduler = Scheduler(store, Lane(sent.append, lambda: 0))
     request_round(store, 1)
     scheduler.tick()
     store.jobs.claim(sent[0], "other:1:x")
@@ -125,7 +118,7 @@ def test_several_projects_take_turns(store: Store) -> None:
 
     waiting: list[int] = []
     runner = Runner(store, work, threading.Event())
-    scheduler = Scheduler(store, waiting.append, lambda: len(waiting))
+    scheduler = Scheduler(store, Lane(waiting.append, lambda: len(waiting)))
     store.projects.request_training(1)
     store.projects.request_training(2)
     for _ in range(12):
@@ -139,9 +132,42 @@ def test_several_projects_take_turns(store: Store) -> None:
     assert order[:6] == [1, 2, 1, 2, 1, 2]
 
 
+def test_rounds_go_on_while_a_tuning_runs(store: Store) -> None:
+    sent: list[int] = []
+    aside: list[int] = []
+    scheduler = Scheduler(store, Lane(sent.append, lambda: 0), Lane(aside.append, lambda: 0))
+    tune = store.jobs.enqueue("tune", 1)
+    scheduler.tick()
+    assert (sent, aside) == ([], [tune.id])
+    store.jobs.claim(tune.id, "other:1:x")
+    store.projects.request_training(1)
+    scheduler.tick()
+    assert [store.jobs.get(number).kind for number in sent] == ["round"]  # type: ignore[union-attr]
+    assert store.jobs.claim(sent[0], "other:1:x")
+    scheduler.tick()
+    assert (len(sent), aside) == (1, [tune.id])
+
+
+def test_a_cancelled_job_ends_at_its_next_step(store: Store) -> None:
+    def work(job: Job, progress: Callable[[float, str], None]) -> str:
+        assert store.jobs.cancel(job.id)
+        for _ in range(500):
+            time.sleep(0.02)
+            progress(0.5, "still here")
+        raise AssertionError("it was not told")
+
+    runner = Runner(store, work, threading.Event())
+    runner.seconds_between = 0.05
+    job = store.jobs.enqueue("tune", 1)
+    runner.run(job.id)
+    row = store.jobs.get(job.id)
+    assert row is not None
+    assert (row.state, row.problem) == ("failed", "It was cancelled.")
+
+
 def test_a_starting_worker_reads_every_project_in_full(store: Store) -> None:
     sent: list[int] = []
-    Scheduler(store, sent.append, lambda: 0).start()
+    Scheduler(store, Lane(sent.append, lambda: 0)).start()
     assert [(job.project_id, job.payload) for job in store.jobs.queued()] == [(1, {"full": True})]
 
 
@@ -152,12 +178,12 @@ def test_a_job_of_a_dead_process_is_sent_at_once(store: Store) -> None:
     host = __import__("socket").gethostname()
     store.jobs.claim(job.id, f"{host}:{child.pid}:abcdef")
     sent: list[int] = []
-    Scheduler(store, sent.append, lambda: 0).tick()
+    Scheduler(store, Lane(sent.append, lambda: 0)).tick()
     assert sent == [job.id]
     other = request_round(store, 1)
     assert store.jobs.claim(job.id, "elsewhere:1:x")
     sent.clear()
-    Scheduler(store, sent.append, lambda: 0).tick()
+    Scheduler(store, Lane(sent.append, lambda: 0)).tick()
     assert sent == [], f"job {other.id} waits for its project's running one"
 
 
@@ -405,6 +431,9 @@ def test_worker_processes_share_work_survive_a_kill_and_end_cleanly(tmp_path: Pa
         done = (tmp_path / "done.txt").read_text().split()
         assert sorted(map(int, done)) == jobs, "each job is done exactly once"
 
+        # A long job of another kind is at work beside it all the time.
+        beside = store.jobs.enqueue("tune", 1, {"steps": 400}).id
+        wait_for(lambda: store.jobs.get(beside).state == "running")  # type: ignore[union-attr]
         long = store.jobs.enqueue("round", 1, {"steps": 60}).id
         owner = wait_for(lambda: store.jobs.get(long).worker)  # type: ignore[union-attr]
         killed, left = (first, second) if f":{first.pid}:" in owner else (second, first)

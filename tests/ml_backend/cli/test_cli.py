@@ -36,6 +36,7 @@ COMMANDS = (
     "doctor",
     "demo",
     "jobs",
+    "cancel",
     "versions",
     "rollback",
     "encode",
@@ -160,6 +161,8 @@ def test_all_commands_are_the_ones_tested() -> None:
         ("jobs", "--project", str(2**70)),
         ("doctor", "--project", "0"),
         ("rollback", "--project", "3"),
+        ("cancel",),
+        ("cancel", "all"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(environment: Path, arguments: tuple[str, ...]) -> None:
@@ -239,6 +242,15 @@ def test_jobs_are_listed(store: Any) -> None:
     assert "queued" in run("jobs").output
     assert json.loads(run("jobs", "--json", "--project", "3").output)[0]["kind"] == "round"
     assert json.loads(run("jobs", "--json", "--project", "4").output) == []
+
+
+def test_a_job_can_be_cancelled_once(store: Any) -> None:
+    number = str(store.jobs.enqueue("tune", 3).id)
+    assert run("cancel", number).exit_code == 0
+    assert "It was cancelled." in run("jobs").output
+    result = run("cancel", number)
+    assert result.exit_code == 1
+    assert "is over" in result.stderr
 
 
 def test_rollback_to_a_version_that_is_not_there_is_refused(store: Any) -> None:

@@ -149,6 +149,16 @@ def test_titles_from_outside_stay_text_and_nothing_runs_in_the_page(backend: Any
     assert "unsafe" not in policy
 
 
+def test_what_came_of_tuning_is_shown(backend: Any) -> None:
+    _project_with_rounds(backend.store)
+    row = backend.store.tunings.begin(3, "a" * 32, 320)
+    assert "Tuning the LVM" not in backend.client.get("/", headers=HTML).text
+    backend.store.tunings.note(row.id, state="refused", reason="Nothing <b>gained</b>.")
+    page = Tags(backend.client.get("/", headers=HTML).text)
+    assert "320 labelled galaxies" in " ".join(page.text.split())
+    assert "Nothing <b>gained</b>." in page.text
+
+
 def test_jobs_are_shown_and_given_as_json(backend: Any) -> None:
     backend.store.projects.save(3, "Rings")
     with backend.store.session() as session:

@@ -175,3 +175,29 @@ def test_workers_give_signs_of_life(store: Store) -> None:
     assert store.jobs.workers(seen_within=-1) == []
     store.jobs.sign_off(name)
     assert store.jobs.workers() == []
+
+
+def test_a_long_job_runs_beside_the_others_of_its_project(store: Store) -> None:
+    tune, round_, clean = (store.jobs.enqueue(kind, 1) for kind in ("tune", "round", "clean"))
+    assert store.jobs.claim(tune.id, "me")
+    assert store.jobs.claim(round_.id, "me")
+    assert not store.jobs.claim(clean.id, "other"), "one at a time otherwise"
+    again = store.jobs.enqueue("tune", 1)
+    assert not store.jobs.claim(again.id, "other")
+    assert store.jobs.finish(tune.id, "me")
+    assert store.jobs.claim(again.id, "other")
+
+
+def test_a_cancelled_job_stops_and_stays_so(store: Store) -> None:
+    queued, running = store.jobs.enqueue("tune", 1), store.jobs.enqueue("tune", 2)
+    store.jobs.claim(running.id, "me")
+    for job in (queued, running):
+        assert store.jobs.cancel(job.id)
+        seen = store.jobs.get(job.id)
+        assert seen is not None
+        assert (seen.state, seen.problem) == ("failed", "It was cancelled.")
+        assert not store.jobs.cancel(job.id)
+        assert not store.jobs.claim(job.id, "other")
+    assert not store.jobs.heartbeat(running.id, "me"), "its worker is told"
+    assert not store.jobs.release(running.id, "me")
+    assert not store.jobs.cancel(999)
