@@ -188,6 +188,7 @@ def _tuned_arm(encoder: Encoder, options: LoopOptions, settings: TuningSettings)
         folder / name
         for name in ("finetuning.py", "finetuning_options.py", "last_stage.py", "augmentation.py")
     ]
+    files.append(Path(acquisition.__file__).parent / "trial.py")
     return Arm(
         "lvm_finetuned",
         "LVM tuned where the gate lets it + head, active learning",

@@ -1,4 +1,4 @@
-"""The arm that fine-tunes: a tuned LVM takes over only where the service's own gate lets it."""
+"""The arm that fine-tunes: a tuned LVM takes over only where the service's own trial lets it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from labelled_sets import LabelledSet, canvases_of, embeddings_of, split
 from numpy.typing import NDArray
 from simulated_loop import CONTROL, LoopOptions, People, label_galaxies
 
-from ml_backend.loop.gate import GateDecision, compare
-from ml_backend.loop.training import Unseen, train
+from ml_backend.loop.training import train
+from ml_backend.loop.trial import judge, withheld, without
 from models.finetuning import FinetuningOptions, finetune
 from models.frame import Frame
 from models.heads import Head
@@ -35,20 +35,11 @@ class TuningSettings:
     ----------
     fewest : int
         Labels below which the LVM stays as it is.
-    withheld : float
-        Share of the labelled galaxies that tuning never sees and the gate compares on.
     options : FinetuningOptions
     """
 
     fewest: int = 160
-    withheld: float = 0.2
     options: FinetuningOptions = field(default_factory=FinetuningOptions)
-
-
-def withheld(ids: Rows, share: float, seed: int) -> NDArray[np.bool_]:
-    """Tell which galaxies are kept from tuning; the same ones however many are labelled."""
-    drawn = [np.random.default_rng([seed, 7, int(item)]).random() for item in ids]
-    return np.asarray(drawn) < share
 
 
 def run_tuned(
@@ -97,8 +88,8 @@ def _challenge(
     """Tune, train and compare; return the head and the embeddings that won, None if none did."""
     frame = Frame.of(lvm.preprocessing)
     canvases = canvases_of(data, frame.side, frame.crop)
-    unused = withheld(rows, settings.withheld, seed)
-    shown = pool[rows[~unused]]
+    seen = rows[~withheld(rows, seed)]
+    shown = pool[seen]
     made = finetune(lvm, canvases[shown], data.onehot[shown], options=settings.options, seed=seed)
     if made.lvm is None:
         _say(data, rows, made.reason)
@@ -110,21 +101,9 @@ def _challenge(
     before = train(votes, ids, table[pool], priors=priors, seed=seed)
     # The prior knows the embeddings of the untuned LVM only.
     after = train(votes, ids, points[pool], seed=seed)
-    judged = _only(after.unseen[CONTROL], rows[unused])
-    decision = compare(before.unseen, {CONTROL: judged}, votes)
+    decision = judge(before.unseen, after.unseen, without(votes, seen))
     _say(data, rows, f"{made.reason} {decision.reason}")
-    return (after.heads[CONTROL], points) if gains(decision) else None
-
-
-def gains(decision: GateDecision) -> bool:
-    """Tell whether the gate promotes, and the challenger is the better one and not just as good."""
-    return decision.promote and decision.figures.get("all", {}).get("difference", 0.0) < 0
-
-
-def _only(unseen: Unseen, ids: Rows) -> Unseen:
-    """Answers for galaxies that tuning did not see either."""
-    kept = np.isin(unseen.task_ids, ids)
-    return Unseen(unseen.labels, unseen.task_ids[kept], unseen.probabilities[kept])
+    return (after.heads[CONTROL], points) if decision.promote else None
 
 
 def _say(data: LabelledSet, rows: Rows, text: str) -> None:

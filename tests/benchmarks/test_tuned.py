@@ -1,30 +1,56 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from efficiency.tuned import gains, withheld
+import torch
+from efficiency import tuned
+from efficiency.tuned import TuningSettings, run_tuned
+from labelled_sets import LabelledSet
+from simulated_loop import LoopOptions
 
 from ml_backend.loop.gate import GateDecision
+from models.finetuning import FinetuningOptions, Tuned
+from models.images import Preprocessing, encode_png
+from models.lvm import LVM, LVMConfig
 
 
-def test_the_same_galaxies_are_withheld_however_many_are_labelled() -> None:
-    ids = np.random.default_rng(0).permutation(500)
-    whole = withheld(ids, 0.2, seed=3)
-    np.testing.assert_array_equal(withheld(ids[:60], 0.2, seed=3), whole[:60])
-    np.testing.assert_array_equal(withheld(ids[::-1], 0.2, seed=3), whole[::-1])
-    assert 60 < whole.sum() < 140
-    assert (withheld(ids, 0.2, seed=4) != whole).any()
-
-
-@pytest.mark.parametrize(
-    ("promote", "difference", "expected"),
-    [(True, -0.01, True), (True, 0.01, False), (False, 0.2, False)],
-)
-def test_a_tuned_lvm_must_be_better_and_not_just_as_good(
-    promote: bool, difference: float, expected: bool
+@pytest.mark.parametrize("promote", [True, False])
+def test_the_trial_decides_whose_answers_count(
+    promote: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert gains(GateDecision(promote, "", {"all": {"difference": difference}})) is expected
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    rng = np.random.default_rng(0)
+    files, truth = [], np.arange(120) % 2
+    for number, label in enumerate(truth):
+        pixels = rng.integers(0, 90, (32, 32, 3), dtype=np.uint8)
+        pixels[..., label] += 40
+        files.append(tmp_path / f"{number}.png")
+        files[-1].write_bytes(encode_png(pixels))
+    data = LabelledSet("colours", tuple(files), ("green", "red"), truth)
+    seen: list[int] = []
+
+    def quick(_lvm: object, canvases: np.ndarray, *_: object, **__: object) -> Tuned:  # type: ignore[type-arg]
+        seen.append(len(canvases))
+        return Tuned(small(1), (1.0, 0.5), "Fine-tuned.", 0.0)
+
+    def judge(_before: object, _after: object, votes: dict[str, list[int]]) -> GateDecision:
+        seen.append(len(votes["shape"]))
+        return GateDecision(promote, "")
+
+    monkeypatch.setattr(tuned, "finetune", quick)
+    monkeypatch.setattr(tuned, "judge", judge)
+    settings = TuningSettings(fewest=50, options=FinetuningOptions(epochs=1))
+    steps = list(run_tuned(data, 0, [40, 60], small(0), None, LoopOptions(), settings))
+    assert [number for number, *_ in steps] == [40, 60]
+    assert seen == [48, 12], "below `fewest` nothing is tuned, and a fifth is kept from it"
 
 
-def test_a_tuned_lvm_that_could_not_be_compared_gains_nothing() -> None:
-    assert not gains(GateDecision(True, "Promoted: only 3 labelled galaxies can be compared.", {}))
+def small(seed: int) -> LVM:
+    torch.manual_seed(seed)
+    config = LVMConfig(
+        image_size=32, window=4, width=8, depths=(1, 1), heads=(1, 2), decoder=False,
+        pooling=("mean0", "mean1"), preprocessing=Preprocessing(kind="rgb8", size=32),
+    )  # fmt: skip
+    return LVM(config)
