@@ -14,7 +14,7 @@ from sqlalchemy import select
 from stand_ins import Sky, sky, tiny_lvm, truth
 from tuned_world import PROMOTE, REFUSE, TunedWorld, nudged, quick
 
-from ml_backend.errors import LabelStudioError, StoreError
+from ml_backend.errors import FetchError, LabelStudioError, StoreError
 from ml_backend.loop import candidates, rounds, tuned_rounds, tuning
 from ml_backend.loop.cleaning import prune
 from ml_backend.loop.gate import GateDecision
@@ -150,6 +150,31 @@ def test_rollback_to_the_base_lvm_and_back_again(world: TunedWorld) -> None:
     assert world.round(rollback=tuned).kind == "rollback"
     assert world.version().lvm_identity == TUNED
     assert world.round().version is None
+
+
+def test_an_image_that_is_gone_leaves_the_queue_until_the_base_lvm_is_back(
+    world: TunedWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = str(world.labelled().version)
+    lost = world.images[world.tasks[57]]
+    fetching = world.sky.fetch
+
+    def fetch(address: str) -> bytes:
+        if address == lost:
+            raise FetchError(f"{address} answered 404.")
+        return fetching(address)
+
+    monkeypatch.setattr(world.sky, "fetch", fetch)
+    world.tune()
+    assert world.round().kind == "tuned"
+    with world.store.reading() as session:
+        task = session.get(Task, world.tasks[57])
+    assert task is not None
+    assert task.content_hash
+    assert "404" in str(task.problem)
+    assert world.tasks[57] not in world.label_studio.served(1)
+    world.round(rollback=base)
+    assert world.tasks[57] in world.label_studio.served(1)
 
 
 def test_another_lvm_in_the_settings_wins_and_the_way_back_is_open(world: TunedWorld) -> None:
