@@ -13,15 +13,20 @@ from models.prior import Bank, SimulationPrior, meaning_of
 from models.simulation import KINDS
 
 D = 12
+SHOWN = ("elliptical", "spiral", "edge_on", "merger", "lenticular")
 
 
 def made_bank(n: int = 400, seed: int = 0) -> Bank:
-    """Embeddings whose first axes are the kinds."""
+    """Embeddings whose first axes are the kinds, the last two bars and rings."""
     rng = np.random.default_rng(seed)
     kinds = rng.integers(0, len(KINDS), n)
+    discs = np.isin(kinds, [KINDS.index("lenticular"), KINDS.index("spiral")])
+    barred, ringed = discs & (rng.random(n) < 0.5), discs & (rng.random(n) < 0.5)
     embeddings = rng.normal(0, 0.3, (n, D)).astype(np.float32)
     embeddings[np.arange(n), kinds] += 3
-    return Bank(embeddings, kinds, "made")
+    embeddings[barred, -2] += 3
+    embeddings[ringed, -1] += 3
+    return Bank(embeddings, kinds, barred, ringed, "made")
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +39,8 @@ def answers(prior: SimulationPrior, *labels: str) -> list[str]:
     head = prior.head_for(labels)
     assert head is not None
     assert head.labels == labels
-    typical = np.zeros((4, D), dtype=np.float32)
-    typical[np.arange(4), np.arange(4)] = 3
+    typical = np.zeros((len(SHOWN), D), dtype=np.float32)
+    typical[np.arange(len(SHOWN)), [KINDS.index(kind) for kind in SHOWN]] = 3
     probabilities = head.predict(typical)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
     return [labels[i] for i in probabilities.argmax(axis=1)]
@@ -54,12 +59,39 @@ def answers(prior: SimulationPrior, *labels: str) -> list[str]:
         ),
         (("smooth", "disk", "edgeOn"), ["smooth", "disk", "edgeOn"]),
         (("merging", "not merging"), ["not merging", "not merging", "not merging", "merging"]),
+        (
+            ("smooth", "disk_no_spiral", "spiral", "edge_on"),
+            ["smooth", "spiral", "edge_on"],
+        ),
     ],
 )
 def test_names_are_understood(
     prior: SimulationPrior, labels: tuple[str, ...], expected: list[str]
 ) -> None:
     assert answers(prior, *labels)[: len(expected)] == expected
+
+
+def test_a_lenticular_is_early_where_nothing_names_it_and_itself_where_something_does(
+    prior: SimulationPrior,
+) -> None:
+    assert answers(prior, "elliptical", "spiral")[-1] == "elliptical"
+    assert answers(prior, "smooth", "features or disk")[-1] == "smooth"
+    assert answers(prior, "smooth", "disk_no_spiral", "spiral", "edge_on")[-1] == "disk_no_spiral"
+
+
+@pytest.mark.parametrize(
+    ("labels", "axis"),
+    [(("ring", "no ring"), -1), (("bar", "no bar"), -2), (("barred", "unbarred"), -2)],
+)
+def test_bars_and_rings_are_told_by_their_own_light(
+    prior: SimulationPrior, labels: tuple[str, ...], axis: int
+) -> None:
+    head = prior.head_for(labels)
+    assert head is not None
+    shown = np.zeros((2, D), dtype=np.float32)
+    shown[:, KINDS.index("lenticular")] = 3
+    shown[1, axis] = 3
+    assert head.predict(shown).argmax(axis=1).tolist() == [1, 0]
 
 
 def test_both_hands_are_spirals_and_share_their_probability(prior: SimulationPrior) -> None:
@@ -80,8 +112,7 @@ def test_both_hands_are_spirals_and_share_their_probability(prior: SimulationPri
         ("0", "1"),
         ("yes", "no"),
         ("cat", "dog"),
-        ("ring", "no ring"),
-        ("barred", "unbarred"),
+        ("ring", "lens"),
         ("spiral", "lens"),
         ("spiral",),
         ("spiral", "dont_know"),

@@ -85,7 +85,7 @@ def test_a_killed_process_is_resumed_to_the_same_bits(folder: Path, tmp_path: Pa
 
 def test_two_processes_have_the_losses_of_one(folder: Path, tmp_path: Path) -> None:
     # The batch norms of convolutions see the part of a process only.
-    attention = ("--blocks", "attention")
+    attention = ("--blocks", "attention", "--precision", "float32")
     source = ("--data", folder, *OPTIONS, "--steps", "5", "--save-every", "50", *attention)
     one = run(*source, "--out", tmp_path / "one", "--accumulate", "2")
     assert one.exit_code == 0, one.output

@@ -49,6 +49,11 @@ def tasks(store: Store) -> list[Task]:
         return list(session.scalars(select(Task).order_by(Task.id)))
 
 
+def alike(kept: np.ndarray, exact: np.ndarray) -> bool:
+    """Whether they differ by no more than bfloat16 makes them, where the hardware has it."""
+    return bool(np.linalg.norm(kept - exact) < 0.02 * np.linalg.norm(exact))
+
+
 def test_embeddings_are_those_of_each_image_encoded_alone(store: Store) -> None:
     jobs = add(store, sky(40))
     seen: list[tuple[int, int]] = []
@@ -65,7 +70,7 @@ def test_embeddings_are_those_of_each_image_encoded_alone(store: Store) -> None:
         alone = tiny_lvm().encode(tensor[None]).pooled[0].numpy()
         kept, found = embeddings.get([str(task.content_hash)])
         assert found.all()
-        assert np.allclose(kept[0], alone, rtol=2e-3, atol=2e-3)
+        assert alike(kept[0], alone)
 
 
 def test_nothing_is_encoded_twice(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +179,7 @@ def test_a_hugging_face_encoder_takes_the_place_of_the_lvm(store: Store, tmp_pat
     data = Sky().fetch(jobs[7].address)
     tensor = to_tensor(read_image(data), recipe.preprocessing)
     alone = lvm.encode(tensor[None]).pooled[0].numpy()
-    assert np.allclose(kept[7], alone, rtol=2e-3, atol=2e-3)
+    assert alike(kept[7], alone)
 
 
 def test_an_lvm_that_is_not_there_is_named(tmp_path: Path) -> None:
