@@ -60,7 +60,9 @@ def test_the_file_holds_ids_and_embeddings_in_the_order_of_the_source(tmp_path: 
             image = read_image((images / f"g{place:03}.png").read_bytes())
             tensor = to_tensor(image, tiny_lvm().config.preprocessing)
             alone = tiny_lvm().encode(tensor[None]).pooled[0].numpy()
-            np.testing.assert_allclose(kept["embedding"][place], alone, rtol=1e-4, atol=1e-5)
+            # bfloat16, where the hardware has it, rounds by about half a percent.
+            error = np.linalg.norm(kept["embedding"][place] - alone)
+            assert error < 0.02 * np.linalg.norm(alone)
     assert left(out.parent) == {"e.npz"}
 
 
