@@ -28,9 +28,9 @@ class Colours:
 
     @classmethod
     def draw(cls, rng: np.random.Generator, look: str) -> Colours:
-        """Draw colours for one image; g - r of old stars 0.65-1.0 (reddened by redshift)."""
+        """Draw colours for one image; g - r of old stars 0.5-0.95 (reddened by redshift)."""
         slope = 0.5 if look == "sdss" else 0.85
-        old = float(rng.uniform(0.65, 1.0))
+        old = float(rng.uniform(0.5, 0.95))
         young = float(rng.uniform(0.25, min(0.6, old - 0.1)))
         knots = float(rng.uniform(0.0, young - 0.1))
         return cls(mix(old, slope), mix(young, slope), mix(knots, slope), slope)

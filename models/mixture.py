@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.canvases import measured, read_canvases, write_canvases
+from models.canvases import read_canvases, write_canvases
 from models.frame import Canvas, Frame
 from models.stamp_sources import SIMULATED, CanvasSource, Report, Source, SourceName, real_source
-from models.stamps import RealStamps, SimulatedStamps, Standard, simulated_stamps
+from models.stamps import SimulatedStamps, Standard, simulated_stamps
 from models.stretch import sky_level
 
 # Stamps of a mixture over which the projection is fitted.
@@ -116,10 +116,10 @@ class Mixture:
             return canvases, np.zeros((len(pairs), 0), dtype=np.float32)
         return canvases, np.stack([row for _, row in pairs if row is not None])
 
-    def representatives(self, cache: Path, report: Report) -> RealStamps:
+    def representatives(self, cache: Path) -> Canvas:
         """Stamps that stand for the mixture: all of a single folder, else a sample by weight."""
         if len(self.sources) == 1:
-            path, rows = self.sources[0].sample_path, self.sources[0].sample_measured
+            path = self.sources[0].sample_path
         else:
             total = sum(self.weights)
             chosen = []
@@ -136,8 +136,7 @@ class Mixture:
                     for row in range(n)
                 )
                 write_canvases(path, sum(n for _, n in chosen), items, self.frame)
-            rows = measured(path, self.frame, report)
-        return RealStamps(read_canvases(path), self.standard.apply(rows))
+        return read_canvases(path)
 
 
 def open_mixture(

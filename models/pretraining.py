@@ -80,9 +80,8 @@ def run_pretraining(
         ).run()  # fmt: skip
         if processes.first:
             model = model.cpu()
-            if schedule.project and len(mixture.simulated.kinds):
-                stamps = mixture.representatives(out / "cache", tell)
-                model = with_projection(model, stamps, mixture.simulated)
+            if schedule.project:
+                model = with_projection(model, mixture.representatives(out / "cache"))
             model.save_pretrained(out / "lvm")
         processes.wait()
     finally:

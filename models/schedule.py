@@ -42,7 +42,7 @@ class Schedule:
     seed : int
         Of every random choice.
     project : bool
-        Whether the trained LVM gets a projection onto measurements and truth at the end.
+        Whether the trained LVM gets a projection (`models/projection.py`) at the end.
     save_every : int
         Steps between checkpoints.
     bfloat16 : bool

@@ -16,14 +16,17 @@ from scipy.ndimage import gaussian_filter
 from scipy.signal import fftconvolve
 
 from models.colours import Colours
-from models.galaxies import Galaxy, edge_on, elliptical, merger, spiral
+from models.discs import lenticular, spiral
+from models.galaxies import Galaxy, edge_on, elliptical
+from models.mergers import merger
 from models.profiles import Array, deposit, elliptical_radius, moffat_psf, render, sersic
 from models.stretch import lupton_rgb
 
-KINDS = ("elliptical", "spiral", "edge_on", "merger")
+KINDS = ("elliptical", "lenticular", "spiral", "edge_on", "merger")
 LOOKS = ("sdss", "legacy")
 _BUILDERS: dict[str, Callable[[np.random.Generator, int, Colours, float], Galaxy]] = {
     "elliptical": elliptical,
+    "lenticular": lenticular,
     "spiral": spiral,
     "edge_on": edge_on,
     "merger": merger,
@@ -93,7 +96,7 @@ def simulate(
         `bulge_fraction` (0-1), `arms` (0, 2-4), `pitch` (deg, 10-32), `arm_strength` (0-1),
         `handedness` (-1, 0, 1), `bar_strength`, `ring_strength` (0-1, share of the disc's light),
         `dust` (optical depth in g), `separation` (px, mergers), `flux_ratio` (mergers, fainter over
-        brighter), `psf_fwhm` (px, 1.6-3.2 at 128 px), `sky` (electrons per pixel, 150-1500), `snr`
+        brighter), `psf_fwhm` (px, 1.6-7.5 at 128 px), `sky` (electrons per pixel, 150-1500), `snr`
         (within the mask, r band), `look` (0 sdss, 1 legacy). What a kind does not have is 0.
 
     Raises
@@ -114,19 +117,21 @@ def simulate(
     colours = Colours.draw(rng, look)
     radius = size * float(np.exp(rng.uniform(*np.log(extent))))
     galaxy = _BUILDERS[kind](rng, size, colours, radius)
-    fwhm = float(rng.uniform(1.6, 3.2)) * size / 128
-    psf = moffat_psf(fwhm, beta=float(rng.uniform(2.5, 4.5)))
-
     # Brightness is set by the mean surface brightness within the half-light radius, because that,
     # and not the flux, decides whether structure can be seen above the sky.
     measured = _half_light_radius(galaxy)
-    surface = float(np.exp(rng.uniform(np.log(10), np.log(70))))
+    surface = float(np.exp(rng.uniform(np.log(7), np.log(70))))
     area = np.pi * measured**2 * max(galaxy.axis_ratio, 0.15)
     bands = galaxy.bands * (2 * surface * area / galaxy.bands[1].sum())
+    # Stamps scaled to their galaxies show small ones through a wide PSF, but not unresolved ones.
+    pixel = size / 128
+    widest = float(np.clip(1.2 * measured, 3.2 * pixel, 7.5 * pixel))
+    fwhm = float(np.exp(rng.uniform(np.log(1.6 * pixel), np.log(widest))))
+    psf = moffat_psf(fwhm, beta=float(rng.uniform(2.5, 4.5)))
     target = _convolve(bands, psf)
     scene = target + _convolve(_neighbours(rng, size, colours), psf)
     sky = float(np.exp(rng.uniform(np.log(150), np.log(1500))))
-    noisy = _expose(rng, scene, sky, float(rng.uniform(0.0, 0.8)))
+    noisy = _expose(rng, scene, sky, float(rng.uniform(0.0, 0.3)) * fwhm)
 
     mask = target[1] > 1.0
     mask[round(galaxy.y), round(galaxy.x)] = True

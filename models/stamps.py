@@ -1,4 +1,4 @@
-"""Training stamps: real ones with their measurements, simulated ones with their truth."""
+"""Simulated stamps with their truth, and what brings measurements to one scale."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from models.simulation import KINDS, simulate
 
 __all__ = [
     "PARAMETERS",
-    "RealStamps",
     "SimulatedStamps",
     "Standard",
     "central_views",
@@ -26,7 +25,7 @@ __all__ = [
 ]
 
 # Half-light radii of simulated galaxies, as fractions of a canvas of the usual crop.
-EXTENT = (0.05, 0.17)
+EXTENT = (0.045, 0.22)
 # What the truth term asks of an embedding; logarithms where ranges span decades.
 LOGARITHMIC = ("half_light_radius", "axis_ratio", "flux_red", "snr")
 LINEAR = (
@@ -34,21 +33,6 @@ LINEAR = (
     "ring_strength", "dust", "separation", "flux_ratio",
 )  # fmt: skip
 PARAMETERS = (*LOGARITHMIC, *LINEAR, "blue_to_red")
-
-
-@dataclass(frozen=True)
-class RealStamps:
-    """Real canvases and what was measured on them.
-
-    Attributes
-    ----------
-    canvases : uint8 or float32 [n, side, side, 3]
-    measurements : float32 [n, MEASUREMENTS]
-        Of `models.measurements`, standardised over the set, within 4 sigma.
-    """
-
-    canvases: Canvas
-    measurements: NDArray[np.float32]
 
 
 @dataclass(frozen=True)

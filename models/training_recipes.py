@@ -32,7 +32,7 @@ class Recipe:
 
 
 def tiny_recipe(
-    pixels: int = 96, width: int = 32, crop: float = 0.55, blocks: str = "convolution"
+    pixels: int = 96, width: int = 32, crop: float = 0.45, blocks: str = "convolution"
 ) -> Recipe:
     """Recipe of the default LVM: a few million parameters, on a processor.
 
@@ -51,9 +51,9 @@ def tiny_recipe(
         preprocessing=Preprocessing(kind="rgb8", size=pixels, crop=crop),
     )
     schedule = Schedule(
-        sizes=((pixels, 1500),), decoder_steps=500, batch=64, rate=1e-3, fall=0.35,
+        sizes=((pixels, 6000),), decoder_steps=500, batch=64, rate=1e-3, fall=0.35,
         contrast_weight=0.5, measured_weight=3.0, truth_weight=1.5,
-        simulated=12_000, simulated_ratio=1.0,
+        simulated=20_000, simulated_ratio=1.0,
     )  # fmt: skip
     return Recipe(config, schedule)
 

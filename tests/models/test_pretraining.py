@@ -13,7 +13,7 @@ from PIL import Image
 from models.augmentation import random_views
 from models.batches import Batch, Batches, Part
 from models.devices import Processes
-from models.frame import Frame, canvas, central_views
+from models.frame import Canvas, Frame, canvas, central_views
 from models.images import Preprocessing, encode_png, read_image, to_rgb8, to_tensor
 from models.learner import Learner
 from models.lvm import LVM, LVMConfig
@@ -22,9 +22,9 @@ from models.morphometry import FEATURES, measure
 from models.pretraining import run_pretraining
 from models.projection import with_projection
 from models.schedule import Schedule
-from models.simulation import KINDS, simulate
+from models.simulation import simulate
 from models.stamp_sources import SourceName
-from models.stamps import PARAMETERS, RealStamps, SimulatedStamps
+from models.stamps import PARAMETERS
 from models.trainer import Trainer
 
 SCHEDULE = Schedule(
@@ -40,7 +40,6 @@ CONFIG = LVMConfig(
     preprocessing=Preprocessing(kind="rgb8", size=64, crop=0.6),
 )
 # Six stamps differ along five directions.
-COMPONENTS = 5
 SMALL = replace(CONFIG, image_size=32, preprocessing=replace(CONFIG.preprocessing, size=32))
 FRAME = Frame.of(CONFIG.preprocessing)
 # Encoder and decoder together, with hidden patches.
@@ -77,13 +76,8 @@ def mixture(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Mixture:
 
 
 @pytest.fixture(scope="module")
-def stamps(mixture: Mixture, tmp_path_factory: pytest.TempPathFactory) -> RealStamps:
-    return mixture.representatives(tmp_path_factory.mktemp("unused"), quiet)
-
-
-@pytest.fixture(scope="module")
-def simulated(mixture: Mixture) -> SimulatedStamps:
-    return mixture.simulated
+def stamps(mixture: Mixture, tmp_path_factory: pytest.TempPathFactory) -> Canvas:
+    return mixture.representatives(tmp_path_factory.mktemp("unused"))
 
 
 def same_weights(a: LVM, b: LVM) -> bool:
@@ -271,15 +265,15 @@ def test_a_loss_that_is_not_finite_ends_the_training(mixture: Mixture, tmp_path:
     assert not (tmp_path / "training.safetensors").exists()
 
 
-def test_a_projection_can_be_fitted_anew(stamps: RealStamps, simulated: SimulatedStamps) -> None:
+def test_a_projection_can_be_fitted_anew(stamps: Canvas) -> None:
     torch.manual_seed(0)
     lvm = LVM(replace(CONFIG, decoder=False))
-    projected = with_projection(lvm, stamps, simulated)
-    assert projected.dimension == len(KINDS) + len(PARAMETERS) + COMPONENTS
-    views = central_views(stamps.canvases, 64, 0.6)
+    projected = with_projection(lvm, stamps, components=5)
+    assert projected.dimension == 5
+    views = central_views(stamps, 64, 0.6)
     pooled = projected.encode(views).pooled
     torch.testing.assert_close(pooled.mean(0), torch.zeros(projected.dimension), atol=1e-3, rtol=0)
-    again = with_projection(projected, stamps, simulated)
+    again = with_projection(projected, stamps, components=5)
     torch.testing.assert_close(again.encode(views).pooled, pooled)
 
 
@@ -350,7 +344,7 @@ def test_from_folders_to_an_lvm(folder: Path, tmp_path: Path) -> None:
     short = replace(SCHEDULE, sizes=((64, 2),), decoder_steps=1)
     lvm = run_pretraining([str(folder)], tmp_path, CONFIG, short, lines.append)
     assert LVM.from_pretrained(tmp_path / "lvm").identity == lvm.identity
-    assert lvm.dimension == len(KINDS) + len(PARAMETERS) + COMPONENTS
+    assert lvm.dimension == lvm.config.projection > 0
     assert any(line.startswith("step 3/3") for line in lines)
     record = json.loads((tmp_path / "training.json").read_text())
     assert record["curve"][-1]["step"] == 3
@@ -366,7 +360,7 @@ def test_simulated_galaxies_alone_suffice(tmp_path: Path) -> None:
     lvm = run_pretraining(["simulated"], tmp_path, CONFIG, short, quiet)
     record = json.loads((tmp_path / "training.json").read_text())
     assert set(record["curve"][-1]) == {"step", "contrast", "measured", "truth"}
-    assert lvm.dimension == len(KINDS) + len(PARAMETERS) + COMPONENTS
+    assert lvm.dimension == lvm.config.projection > 0
 
 
 def test_it_goes_on_from_an_lvm(folder: Path, tmp_path: Path) -> None:

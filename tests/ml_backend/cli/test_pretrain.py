@@ -126,7 +126,7 @@ def test_the_recipe_is_what_was_not_given(folder: Path, tmp_path: Path) -> None:
     assert lvm["blocks"] == "convolution"
     assert schedule["sizes"] == [[32, 1], [64, 1]]
     assert (schedule["rate"], schedule["mask_ratio"], schedule["bfloat16"]) == (1e-3, 0.25, True)
-    assert (lvm["width"], lvm["depths"], lvm["preprocessing"]["crop"]) == (8, [2, 2, 2, 2], 0.55)
+    assert (lvm["width"], lvm["depths"], lvm["preprocessing"]["crop"]) == (8, [2, 2, 2, 2], 0.45)
     assert record["data"][-1] == "simulated 6:2"
     small = ("--pixels", "64", "--small-steps", "0", "--steps", "1")
     again = run(
