@@ -31,8 +31,10 @@ __all__ = [
 CANDIDATES = 2500
 # modAL's ranked batch measures all distances anew for each pick.
 RANKED_CANDIDATES = 600
-# With few votes doubt is mostly ignorance, so half of the rows stay candidates; later the
-# heads know where they are weak. Measured with benchmarks/learning.py.
+# With few votes a head's doubt says little, so coverage counts as much as doubt at this many,
+# and up to it all rows are candidates; then half stay, and fewer once the heads know where they
+# are weak. Measured, see docs/label-efficiency.md.
+_COVERAGE_VOTES = 30
 _WIDEST_SHARE = 0.5
 _SHARPENING_VOTES = 100
 _INTEREST_POWER = 2
@@ -73,11 +75,12 @@ def rank(
 
     Each control's uncertainty comes from modAL. The most doubtful rows are the candidates;
     with `diversity` they are ordered so that each stands for many doubtful ones and none is
-    a near-duplicate of a labelled one or of one before it (see `representatives`; the
-    interest of a candidate is its uncertainty squared). Up to 200 labelled rows the more
-    doubtful half are candidates, because early heads do not know what they do not know;
-    with n labelled rows a share of 100 / n. Of more than 2,500 candidates a sample is taken;
-    rows beyond the candidates follow by uncertainty.
+    a near-duplicate of a labelled one or of one before it (see `representatives`). The
+    interest of a candidate goes from even (coverage) to its uncertainty squared as votes come
+    in, because early heads do not know what they do not know: with n labelled rows coverage
+    has the share 30 / (30 + n). Up to 30 all rows are candidates, then the most doubtful
+    30 / n, but half up to 200 and 100 / n beyond. Of more than 2,500 candidates a sample is
+    taken; rows beyond the candidates follow by uncertainty.
 
     Parameters
     ----------
@@ -124,7 +127,8 @@ def rank(
     if strategy == "ranked_batch":
         order = ranked_batch(points, doubt[chosen], count, taken)
     else:
-        interest = doubt[chosen] ** _INTEREST_POWER
+        even = np.float32(_COVERAGE_VOTES / (_COVERAGE_VOTES + len(known)))
+        interest = even + (1 - even) * doubt[chosen] ** _INTEREST_POWER
         order, _ = representatives(points, count, interest=interest, taken=taken)
     front = chosen[order]
     rest = free[~np.isin(free, front)]
@@ -258,7 +262,8 @@ def _candidates(doubt: Singles, votes: int, strategy: str, rng: np.random.Genera
     """Return the positions of what diversity chooses from."""
     if strategy == "ranked_batch":
         return _largest(doubt, RANKED_CANDIDATES)
-    share = min(_WIDEST_SHARE, _SHARPENING_VOTES / max(votes, 1))
+    few = max(votes, 1)
+    share = max(min(1, _COVERAGE_VOTES / few), min(_WIDEST_SHARE, _SHARPENING_VOTES / few))
     best = _largest(doubt, int(np.ceil(share * len(doubt))))
     return best if len(best) <= CANDIDATES else rng.choice(best, CANDIDATES, replace=False)
 

@@ -11,13 +11,18 @@ from scipy.special import expit, softmax
 
 from models.calibration import fit_platt, fit_temperature
 from models.heads.base import Floats, Head, HeadError
-from models.heads.crossfit import cross_fit
+from models.heads.crossfit import Model, cross_fit
+from models.heads.landmarks import Curves
 
 _BLOCK = 16384
 
 
 class LinearHead(Head):
-    """Logits linear in the embedding, fitted by penalised likelihood and then calibrated."""
+    """Logits by penalised likelihood, then calibrated.
+
+    They are linear in the embedding and, where a pool was given, in the likeness to some of
+    its galaxies.
+    """
 
     exclusive: ClassVar[bool]
 
@@ -25,6 +30,8 @@ class LinearHead(Head):
         super().__init__(labels)
         self._weight: Floats | None = None
         self._bias: Floats | None = None
+        self._curves: Curves | None = None
+        self._curve: Floats | None = None
 
     @property
     def dimension(self) -> int:
@@ -47,8 +54,8 @@ class LinearHead(Head):
         ----------
         prior : Head, optional
             A head of the same class, labels and dimension that never saw these rows (for
-            example one fitted on simulated galaxies); it is followed as far as the rows that
-            are left out speak for it.
+            example one fitted on simulated galaxies) and was fitted without a pool; it is
+            followed as far as the rows that are left out speak for it.
         """
         x, t, w = self._checked(embeddings, targets, weights)
         basis = None if pool is None else _finite(pool, "pool", x.shape[1])
@@ -66,15 +73,17 @@ class LinearHead(Head):
                     f"{prior.dimension}) does not match this head ({self.kind}, {self.labels}, "
                     f"{x.shape[1]}); fit without it."
                 )
+            if prior._curves is not None:
+                raise HeadError("A prior head must be fitted without a pool; fit it anew.")
             weight, bias = prior._fitted()
             given = (weight.astype(np.float64), bias.astype(np.float64))
         found = cross_fit(x, t, w, exclusive=self.exclusive, pool=basis, prior=given, seed=seed)
         use = found.informed
         calibration = self._calibration(found.logits[use], t[use], w[use])
-        self._set(found.weight, found.bias, *calibration)
+        curves = Curves.of(found.landmarks) if found.landmarks is not None else None
+        self._set(found.model, curves, *calibration)
         self.committee = tuple(
-            type(self)(self.labels)._set(fold_weight, fold_bias, *calibration)
-            for fold_weight, fold_bias in zip(found.fold_weights, found.fold_biases, strict=True)
+            type(self)(self.labels)._set(model, curves, *calibration) for model in found.fold_models
         )
         self.out_of_fold = np.empty(t.shape, dtype=np.float32)
         for held in np.unique(found.fold):
@@ -98,6 +107,8 @@ class LinearHead(Head):
         for start in range(0, len(x), _BLOCK):
             block = x[start : start + _BLOCK].astype(np.float32, copy=False)
             out[start : start + _BLOCK] = block @ weight + bias
+            if self._curves is not None and self._curve is not None:
+                out[start : start + _BLOCK] += self._curves.likeness(block) @ self._curve
         if not np.isfinite(out).all():
             bad = int(np.flatnonzero(~np.isfinite(out).all(axis=1))[0])
             raise HeadError(f"Embedding {bad} is not finite (NaN or infinite); encode it again.")
@@ -108,9 +119,12 @@ class LinearHead(Head):
         return np.asarray(self._link(self.logits(embeddings)), dtype=np.float32)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """Return weight ``[d, k]`` and bias ``[k]``, calibration included."""
+        """Return weight ``[d, k]`` and bias ``[k]``, calibration included, and any landmarks."""
         weight, bias = self._fitted()
-        return {"weight": weight, "bias": bias}, {}
+        tensors = {"weight": weight, "bias": bias}
+        if self._curves is not None and self._curve is not None:
+            tensors |= {"curve": self._curve, **vars(self._curves)}
+        return tensors, {}
 
     @classmethod
     def restore(
@@ -118,29 +132,37 @@ class LinearHead(Head):
     ) -> Self:
         """Build a head from its `state`."""
         head = cls(labels)
-        weight, bias = tensors.get("weight"), tensors.get("bias")
         k = len(head.labels)
-        if (
-            weight is None
-            or bias is None
-            or weight.ndim != 2
-            or weight.shape[1] != k
-            or bias.shape != (k,)
-            or not np.isfinite(weight).all()
-            or not np.isfinite(bias).all()
+        curved = {"curve", "basis", "origin", "points"} & set(tensors)
+        shapes = {name: value.shape for name, value in tensors.items()}
+        d = (shapes.get("weight") or (0,))[0]
+        expected: dict[str, tuple[int, ...]] = {"weight": (d, k), "bias": (k,)}
+        if curved:
+            m, p = shapes.get("points", ()) if len(shapes.get("points", ())) == 2 else (0, 0)
+            expected |= {"curve": (m, k), "basis": (d, p), "origin": (p,), "points": (m, p)}
+        if any(shapes.get(name) != shape for name, shape in expected.items()) or not all(
+            np.isfinite(tensors[name]).all() for name in expected
         ):
-            shapes = {name: list(value.shape) for name, value in tensors.items()}
             raise HeadError(
-                f"A head with {k} labels needs finite tensors weight [d, {k}] and bias [{k}]; "
-                f"the file holds {shapes}. Roll back to another version."
+                f"A head with {k} labels needs finite tensors weight [d, {k}] and bias [{k}], and "
+                f"curve [m, {k}], basis [d, p], origin [p] and points [m, p] or none of them; the "
+                f"file holds { {name: list(s) for name, s in shapes.items()} }. Roll back to "
+                "another version."
             )
-        return head._set(weight, bias)
+        weight, bias = tensors["weight"], tensors["bias"]
+        if not curved:
+            return head._set((weight, bias, np.zeros((0, k))), None)
+        curves = Curves(*(tensors[n].astype(np.float32) for n in ("basis", "origin", "points")))
+        return head._set((weight, bias, tensors["curve"]), curves)
 
     def _set(
-        self, weight: NDArray[Any], bias: NDArray[Any], slope: float = 1.0, offsets: Any = 0.0
+        self, model: Model, curves: Curves | None, slope: float = 1.0, offsets: Any = 0.0
     ) -> Self:
+        weight, bias, curve = model
         self._weight = np.asarray(slope * weight, dtype=np.float32)
         self._bias = np.asarray(slope * bias + offsets, dtype=np.float32)
+        self._curves = curves
+        self._curve = None if curves is None else np.asarray(slope * curve, dtype=np.float32)
         return self
 
     def _fitted(self) -> tuple[Floats, Floats]:

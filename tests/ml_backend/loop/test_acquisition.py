@@ -55,7 +55,10 @@ def test_cold_start_of_a_large_pool_is_a_sample_of_all(monkeypatch: pytest.Monke
 
 
 def doubtful_pool() -> tuple[np.ndarray, SingleChoiceHead]:
-    """A crowd of near-duplicates on the border of two classes, and other doubtful rows."""
+    """A crowd of near-duplicates on the border of two classes, and other doubtful rows.
+
+    The last 80 are those that the head was fitted on.
+    """
     rng = np.random.default_rng(0)
     train = rng.normal(size=(80, 6))
     train[:40, 0] += 4
@@ -68,13 +71,18 @@ def doubtful_pool() -> tuple[np.ndarray, SingleChoiceHead]:
     others[:, 0] = rng.normal(size=60) * 0.3
     sure = rng.normal(size=(300, 6))
     sure[:, 0] = 6
-    return np.vstack([crowd, others, sure]).astype(np.float32), head
+    return np.vstack([crowd, others, sure, train]).astype(np.float32), head
 
 
 def test_diversity_keeps_near_duplicates_apart() -> None:
     x, head = doubtful_pool()
-    plain = rank(x, {"q": head}, "margin", 20, np.random.default_rng(0), diversity=False).order
-    spread = rank(x, {"q": head}, "margin", 20, np.random.default_rng(0)).order
+    known = np.arange(460, 540)
+    plain, spread = (
+        rank(
+            x, {"q": head}, "margin", 20, np.random.default_rng(0), labelled=known, diversity=spread
+        ).order
+        for spread in (False, True)
+    )
     assert np.sum(plain < 100) > 10
     assert np.sum(spread < 100) <= 2
     assert np.sum(spread >= 160) <= 4
@@ -84,6 +92,15 @@ def test_labelled_neighbourhoods_count_as_known() -> None:
     x, head = doubtful_pool()
     spread = rank(x, {"q": head}, "margin", 10, np.random.default_rng(0), labelled=[0]).order
     assert np.sum(spread < 100) == 0
+
+
+def test_coverage_gives_way_to_doubt_as_votes_come_in() -> None:
+    x, head = doubtful_pool()
+    doubts = []
+    for known in (np.arange(460, 465), np.arange(460, 540)):
+        found = rank(x, {"q": head}, "margin", 20, np.random.default_rng(0), labelled=known)
+        doubts.append(found.uncertainty.mean())
+    assert doubts[0] < 0.8 * doubts[1]
 
 
 def test_without_heads_it_is_the_cold_start() -> None:
@@ -97,7 +114,8 @@ def test_without_heads_it_is_the_cold_start() -> None:
 def test_candidates_narrow_with_votes() -> None:
     doubt = np.linspace(0, 1, 10_000, dtype=np.float32)
     rng = np.random.default_rng(0)
-    early = acquisition._candidates(doubt, 10, "margin", rng)
+    assert len(np.unique(acquisition._candidates(doubt[:900], 10, "margin", rng))) == 900
+    early = acquisition._candidates(doubt, 100, "margin", rng)
     late = acquisition._candidates(doubt, 2_000, "margin", rng)
     assert len(early) == acquisition.CANDIDATES
     assert doubt[early].min() == pytest.approx(0.5, abs=0.01)

@@ -63,6 +63,7 @@ def test_prefers_what_is_doubtful(strategy: str) -> None:
         30,
         np.random.default_rng(1),
         committees={"shape": HEAD.committee},
+        labelled=np.arange(50),
     )
     everything = head_uncertainty(HEAD, POOL, strategy, HEAD.committee)
     assert ranking.uncertainty.mean() > everything.mean() * 1.1

@@ -95,6 +95,7 @@ def test_unseen_by_takes_kept_predictions_for_training_tasks() -> None:
     head, kept = trained.heads["shape"], trained.unseen["shape"]
     found = unseen_by(head, ids[20:40], x[20:40], kept)
     np.testing.assert_array_equal(found.probabilities[:10], kept.probabilities[20:])
-    np.testing.assert_array_equal(found.probabilities[10:], head.predict(x[30:40]))
+    # Batches of other lengths may round differently.
+    np.testing.assert_allclose(found.probabilities[10:], head.predict(x[30:40]), atol=1e-6)
     plain = unseen_by(head, ids[20:40], x[20:40])
     np.testing.assert_array_equal(plain.probabilities, head.predict(x[20:40]))
