@@ -1,50 +1,22 @@
-"""Labelling configurations (Label Studio's XML) -> the controls that we can answer."""
+"""Labelling configurations: their tags, told apart."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections import Counter
-from dataclasses import dataclass
-from xml.etree.ElementTree import Element, TreeBuilder
-from xml.parsers import expat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import NamedTuple
+from xml.etree.ElementTree import Element
 
-from ml_backend.errors import LabelConfigError
+from ml_backend.labelstudio.config.conditions import KINDS, Condition
+from ml_backend.labelstudio.config.controls import ChoicesControl, Control, TaxonomyControl
+from ml_backend.labelstudio.config.heads import HEADS, Objection, objection
+from ml_backend.labelstudio.config.tags import READERS, Unsupported, image_field
+from ml_backend.labelstudio.config.xml import attribute, parse_xml, tag_of
 
-MAX_CHARACTERS = 2_000_000
-
-
-@dataclass(frozen=True)
-class ChoicesControl:
-    """One ``<Choices>`` on an ``<Image>``.
-
-    Attributes
-    ----------
-    name : str
-        Name of the control, ``from_name`` in results.
-    to_name : str
-        Name of the image tag that it is about.
-    image_field : str
-        Key of a task's data that holds the image address.
-    labels : tuple of str
-        What results hold: a choice's ``alias`` where it has one, else its ``value``. In the order
-        of the configuration, each once.
-    multiple : bool
-        Whether several labels may be ticked.
-    texts : tuple of str
-        What people read, one per label (``value``).
-    conditional : bool
-        Whether the control is shown only sometimes (``visibleWhen``, its own or of a tag around
-        it), so that no answer means "not asked".
-    """
-
-    name: str
-    to_name: str
-    image_field: str
-    labels: tuple[str, ...]
-    multiple: bool
-    texts: tuple[str, ...] = ()
-    conditional: bool = False
+MAX_CONDITIONS = 50
 
 
 @dataclass(frozen=True)
@@ -57,36 +29,61 @@ class UnsupportedTag:
 
 
 @dataclass(frozen=True)
+class ImageTag:
+    """An ``<Image>``: its name, and the key of a task's data that holds its address."""
+
+    name: str
+    field: str
+
+
+@dataclass(frozen=True)
 class LabelConfig:
     """What a labelling configuration means to us.
 
     Attributes
     ----------
     controls : tuple of ChoicesControl
-        In the order of the configuration; may be empty.
+        The choices that a head answers, in the order of the configuration; may be empty.
     unsupported : tuple of UnsupportedTag
-        Controls that are left alone, with the reason.
+        Controls that are left alone, with the reason: not understood, or without a head.
     digest : str
-        Hex digest that changes when the controls or their labels change, and not with layout,
-        hints, hotkeys or unsupported tags.
+        Hex digest that changes when the answered controls or their labels change, and not with
+        layout, hints, hotkeys or controls that are left alone.
+    answered : tuple of Control
+        All controls that have a head; `controls` and other types.
+    understood : tuple of Control
+        All controls that can be read and written, with or without a head.
+    images : tuple of ImageTag
+        The images that show one field of the task.
     """
 
     controls: tuple[ChoicesControl, ...]
     unsupported: tuple[UnsupportedTag, ...]
     digest: str
+    answered: tuple[Control, ...] = ()
+    understood: tuple[Control, ...] = ()
+    images: tuple[ImageTag, ...] = ()
 
     def control(self, name: str) -> ChoicesControl | None:
-        """Return the control of that name, None if there is none."""
+        """Return the answered choices of that name, None if there are none."""
         return next((control for control in self.controls if control.name == name), None)
 
+    def find(self, name: str) -> Control | None:
+        """Return the understood control of that name, None if there is none."""
+        return next((control for control in self.understood if control.name == name), None)
 
-def parse_controls(label_config: str) -> LabelConfig:
+
+def parse_controls(
+    label_config: str, heads: Mapping[type[Control], Objection] | None = None
+) -> LabelConfig:
     """Read a labelling configuration.
 
     Parameters
     ----------
     label_config : str
         XML as Label Studio keeps it.
+    heads : mapping, optional
+        Which controls have a head; by default :data:`HEADS`.
 
     Returns
     -------
@@ -99,172 +96,169 @@ def parse_controls(label_config: str) -> LabelConfig:
         The text is no XML, is too long, or declares a document type (entities are never
         expanded).
     """
-    root = _parse_xml(label_config)
+    root = parse_xml(label_config)
     images = {
         name: element
         for element in root.iter()
-        if _tag(element) == "image" and (name := _attribute(element, "name"))
+        if tag_of(element) == "image" and (name := attribute(element, "name"))
     }
     names = Counter(
-        _attribute(element, "name") for element in root.iter() if _attribute(element, "toname")
+        attribute(element, "name") for element in root.iter() if attribute(element, "toname")
     )
-    conditional = _conditional(root)
-    controls: list[ChoicesControl] = []
-    unsupported: list[UnsupportedTag] = []
+    read: list[Control | UnsupportedTag] = []
+    tags: dict[str, str] = {}
+    hidden = _conditions(root)
     for element in root.iter():
-        if not _attribute(element, "toname") and _tag(element) != "choices":
+        if not attribute(element, "toname") and tag_of(element) != "choices":
             continue
+        name = attribute(element, "name")
         try:
-            name = _attribute(element, "name")
             if name and names[name] > 1:
-                raise _Unsupported("several controls have this name; give each its own")
-            controls.append(_choices(element, images, element in conditional))
-        except _Unsupported as error:
-            unsupported.append(UnsupportedTag(element.tag, _attribute(element, "name"), str(error)))
-    return LabelConfig(tuple(controls), tuple(unsupported), _digest(controls))
-
-
-class _Unsupported(Exception):
-    """Says why a control is left alone."""
-
-
-def _choices(element: Element, images: dict[str, Element], conditional: bool) -> ChoicesControl:
-    if _tag(element) != "choices":
-        raise _Unsupported(f"<{element.tag}> is not answered yet; only <Choices> is")
-    name = _attribute(element, "name")
-    if not name:
-        raise _Unsupported("it has no name")
-    for attribute, meaning in (
-        ("perregion", "it asks about each region (perRegion)"),
-        ("peritem", "it asks about each item (perItem)"),
-    ):
-        if _attribute(element, attribute).lower() == "true":
-            raise _Unsupported(f"{meaning}, not about the image")
-    kind = _attribute(element, "choice") or "single"
-    if kind not in ("single", "single-radio", "multiple"):
-        raise _Unsupported(f'choice="{kind}" is neither single nor multiple')
-    to_name = _attribute(element, "toname")
-    labels, texts = _labels(element)
-    if kind != "multiple" and len(labels) < 2:
-        raise _Unsupported("it offers fewer than two choices, so there is nothing to decide")
-    return ChoicesControl(
-        name=name,
-        to_name=to_name,
-        image_field=_image_field(to_name, images),
-        labels=labels,
-        multiple=kind == "multiple",
-        texts=texts,
-        conditional=conditional,
+                raise Unsupported("several controls have this name; give each its own")
+            read.append(_control(element, images, hidden.get(element)))
+            tags[name] = str(element.tag)
+        except Unsupported as error:
+            read.append(UnsupportedTag(str(element.tag), name, str(error)))
+    understood = _resolved([item for item in read if isinstance(item, Control)])
+    unsupported: list[UnsupportedTag] = []
+    answered: list[Control] = []
+    for item in read:
+        if isinstance(item, UnsupportedTag):
+            unsupported.append(item)
+        elif reason := objection(item, HEADS if heads is None else heads):
+            unsupported.append(UnsupportedTag(tags[item.name], item.name, reason))
+        else:
+            answered.append(understood[item.name])
+    return LabelConfig(
+        controls=tuple(c for c in answered if isinstance(c, ChoicesControl) and not c.per_region),
+        unsupported=tuple(unsupported),
+        digest=_digest(answered),
+        answered=tuple(answered),
+        understood=tuple(understood.values()),
+        images=_shown_images(images),
     )
 
 
-def _labels(element: Element) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    if _attribute(element, "value").startswith("$"):
-        raise _Unsupported("its choices come from each task's data (dynamic choices)")
-    found: dict[str, str] = {}
-    for choice in element.iter():
-        if _tag(choice) != "choice":
-            continue
-        if any(_tag(child) == "choice" for child in choice):
-            raise _Unsupported("its choices are nested")
-        text = _attribute(choice, "value")
-        label = _attribute(choice, "alias") or text
-        if label.startswith("$"):
-            raise _Unsupported("a choice's text comes from each task's data")
-        if label:
-            found.setdefault(label, text or label)
-    if not found:
-        raise _Unsupported("it offers no choices")
-    return tuple(found), tuple(found.values())
+class _Chain(NamedTuple):
+    """A condition and those around it; shared, since deep nesting would make lists too long."""
+
+    condition: Condition | None
+    around: _Chain | None
+    depth: int
 
 
-def _image_field(to_name: str, images: dict[str, Element]) -> str:
-    if "," in to_name:
-        raise _Unsupported(f'it is about several tags at once (toName="{to_name}")')
-    image = images.get(to_name)
-    if image is None:
-        raise _Unsupported(f'toName="{to_name}" names no <Image>')
-    if _attribute(image, "valuelist"):
-        raise _Unsupported(f'<Image name="{to_name}"> shows a list of images (valueList)')
-    value = _attribute(image, "value")
-    field = value[1:]
-    if not value.startswith("$") or not field.strip() or "$" in field:
-        raise _Unsupported(
-            f'<Image name="{to_name}"> does not take one field of the task (value="{value}"; '
-            'value="$image" would)'
+def _control(element: Element, images: dict[str, Element], chain: _Chain | None) -> Control:
+    reader = READERS.get(tag_of(element))
+    if reader is None:
+        raise Unsupported(
+            f"<{element.tag}> is not answered yet; <Choices>, <Taxonomy>, <Rating>, <Number> and "
+            "the tags of boxes, ellipses, points, polygons and masks are understood"
         )
-    return field
+    if not attribute(element, "name"):
+        raise Unsupported("it has no name")
+    if attribute(element, "peritem").lower() == "true":
+        raise Unsupported("it asks about each item (perItem), not about the image")
+    control = reader(element)
+    if chain is not None and chain.depth > MAX_CONDITIONS:
+        raise Unsupported(f"it stands under more than {MAX_CONDITIONS} conditions (visibleWhen)")
+    conditions = _listed(chain)
+    if control.per_region and (label := attribute(element, "whenlabelvalue")):
+        conditions = (*conditions, Condition("region-selected", "", (label,)))
+    control = replace(
+        control,
+        image_field=image_field(control.to_name, images),
+        conditions=tuple(dict.fromkeys(conditions)),
+    )
+    if isinstance(control, ChoicesControl):
+        control = replace(control, conditional=chain is not None)
+    return control
 
 
-def _conditional(root: Element) -> set[Element]:
-    """Elements that stand under, or are, one with visibleWhen."""
-    found: set[Element] = set()
-    stack = [(root, False)]
+def _conditions(root: Element) -> dict[Element, _Chain]:
+    """The conditions of all elements that stand under, or are, one with visibleWhen."""
+    found: dict[Element, _Chain] = {}
+    stack: list[tuple[Element, _Chain | None]] = [(root, None)]
     while stack:
-        element, hidden = stack.pop()
-        hidden = hidden or bool(_attribute(element, "visiblewhen"))
-        if hidden:
-            found.add(element)
-        stack.extend((child, hidden) for child in element)
+        element, chain = stack.pop()
+        if attribute(element, "visiblewhen"):
+            chain = _Chain(_condition(element), chain, chain.depth + 1 if chain else 1)
+        if chain is not None:
+            found[element] = chain
+        stack.extend((child, chain) for child in element)
     return found
 
 
-def _digest(controls: list[ChoicesControl]) -> str:
-    content = [
-        [
-            control.name,
-            control.to_name,
-            control.image_field,
-            control.labels,
-            control.multiple,
-            control.texts,
-            control.conditional,
-        ]
-        for control in controls
-    ]
+def _condition(element: Element) -> Condition | None:
+    kind = attribute(element, "visiblewhen")
+    if kind not in KINDS:  # the editor shows it always
+        return None
+    about = "whenlabelvalue" if kind == "region-selected" else "whenchoicevalue"
+    values = attribute(element, about)
+    # Label Studio splits at commas and strips nothing.
+    labels = tuple(dict.fromkeys(values.split(","))) if values else ()
+    return Condition(kind, attribute(element, "whentagname"), labels)
+
+
+def _listed(chain: _Chain | None) -> tuple[Condition, ...]:
+    found: list[Condition] = []
+    while chain is not None:
+        if chain.condition is not None:
+            found.append(chain.condition)
+        chain = chain.around
+    return tuple(reversed(found))
+
+
+def _resolved(controls: list[Control]) -> dict[str, Control]:
+    """Controls by name; conditions that name a choice's text hold its alias instead."""
+    aliases: dict[str, dict[str, str]] = {}
+    for control in controls:
+        if isinstance(control, ChoicesControl):
+            aliases[control.name] = dict(zip(control.texts, control.labels, strict=True))
+            aliases[control.name] |= {label: label for label in control.labels}
+        elif isinstance(control, TaxonomyControl):
+            aliases[control.name] = {path[-1]: path[-1] for path in control.paths}
+    found: dict[str, Control] = {}
+    for control in controls:
+        conditions = tuple(
+            replace(
+                condition,
+                labels=tuple(
+                    aliases.get(condition.control, {}).get(label, label)
+                    for label in condition.labels
+                ),
+            )
+            for condition in control.conditions
+        )
+        found[control.name] = replace(control, conditions=conditions)
+    return found
+
+
+def _shown_images(images: dict[str, Element]) -> tuple[ImageTag, ...]:
+    found = []
+    for name in images:
+        try:
+            found.append(ImageTag(name, image_field(name, images)))
+        except Unsupported:
+            continue
+    return tuple(found)
+
+
+def _digest(controls: list[Control]) -> str:
+    content: list[object] = []
+    for control in controls:
+        if isinstance(control, ChoicesControl):
+            told: list[object] = [
+                control.name,
+                control.to_name,
+                control.image_field,
+                control.labels,
+                control.multiple,
+                control.texts,
+                control.conditional,
+            ]
+            # Appended only where there is something, so that older digests stay as they are.
+            more = (control.per_region, [asdict(item) for item in control.conditions])
+            content.append([*told, *more] if any(more) else told)
+        else:
+            content.append([control.type, asdict(control)])
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def _tag(element: Element) -> str:
-    return str(element.tag).lower()
-
-
-def _attribute(element: Element, name: str) -> str:
-    """Value of an attribute, its name in any case as Label Studio reads it; "" if missing."""
-    for key, value in element.attrib.items():
-        if key.lower() == name:
-            return value
-    return ""
-
-
-def _parse_xml(text: str) -> Element:
-    if not isinstance(text, str) or not text.strip():
-        raise LabelConfigError(
-            "The labelling configuration is empty. Set one in Label Studio (Settings, Labeling "
-            "Interface), e.g. one of labeling_configs/."
-        )
-    if len(text) > MAX_CHARACTERS:
-        raise LabelConfigError(
-            f"The labelling configuration has {len(text)} characters; at most {MAX_CHARACTERS} "
-            "are read. Shorten it (inline styles and texts are the usual cause)."
-        )
-    builder = TreeBuilder()
-    parser = expat.ParserCreate("utf-8")
-    parser.StartElementHandler = lambda tag, attributes: builder.start(tag, attributes)
-    parser.EndElementHandler = lambda tag: builder.end(tag)
-
-    def refuse(*_: object) -> None:
-        raise LabelConfigError(
-            "The labelling configuration declares a document type (<!DOCTYPE>). Entities are not "
-            "expanded, for safety; remove the declaration."
-        )
-
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(text.encode("utf-8"), True)
-    except (expat.ExpatError, UnicodeEncodeError) as error:
-        raise LabelConfigError(
-            f"The labelling configuration is no well-formed XML: {error}. Correct it in Label "
-            "Studio (Settings, Labeling Interface)."
-        ) from None
-    return builder.close()
