@@ -83,6 +83,16 @@ class TypedAnswer:
             found |= dict.fromkeys(_labels(value))
         return tuple(found)
 
+    @property
+    def origin(self) -> str:
+        """That of all items; "prediction-changed" where they differ, "unknown" without items."""
+        origins = {item.origin for item in self.items}
+        if len(origins) > 1:
+            return (
+                "prediction-changed" if origins & {"prediction", "prediction-changed"} else "manual"
+            )
+        return origins.pop() if origins else "unknown"
+
     def same_as(self, other: TypedAnswer) -> bool:
         """Tell whether both say the same, whatever their scores, origins and order."""
         mine, theirs = ([_plain(value) for value in a.values] for a in (self, other))
@@ -133,8 +143,13 @@ def _kept_value(value: Answer) -> dict[str, Any]:
             made["size"] = list(content.shape)
             made["runs"] = [0, *runs] if flat[0] else runs
         else:
-            made[entry.name] = content
+            made[entry.name] = _lists(content)
     return made
+
+
+def _lists(content: Any) -> Any:
+    """As JSON gives it back, so that kept answers can be compared."""
+    return [_lists(entry) for entry in content] if isinstance(content, tuple) else content
 
 
 def _restored_value(made: Mapping[str, Any]) -> Answer:

@@ -25,7 +25,7 @@ from ml_backend.store.jobs import JobStore
 from ml_backend.store.projects import ProjectStore
 from ml_backend.store.secrets import webhook_secret
 
-HEAD = "0001"
+HEAD = "0002"
 """Newest revision of the schema that this program knows."""
 
 _LOCK_KEY = 0x6761_6C61  # any constant will do, for PostgreSQL's advisory lock
