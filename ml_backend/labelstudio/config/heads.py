@@ -28,5 +28,5 @@ def objection(control: Control, heads: Mapping[type[Control], Objection]) -> str
     for kind, object_to in heads.items():
         if isinstance(control, kind):
             return object_to(control)
-    about = "each region" if control.per_region else "it"
-    return f"it is understood but not answered yet: no head learns from {about}"
+    about = "answers about regions" if control.per_region else "it"
+    return f"it is understood, but not answered yet, since no head learns from {about}"
