@@ -199,7 +199,7 @@ class ProjectChecks:
     def images(self) -> None:
         """Its images can be fetched."""
         config = answerable(self._project)
-        field = config.controls[0].image_field
+        field = config.answered[0].image_field
         fetcher = ImageFetcher(self._settings, self._client)
         for tried, task in enumerate(
             self._client.tasks(self._id, page_size=IMAGES_TRIED, annotations=False)

@@ -27,7 +27,7 @@ from ml_backend.store.projects import ProjectStore
 from ml_backend.store.secrets import webhook_secret
 from ml_backend.store.tunings import TuningStore
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest revision of the schema that this program knows."""
 
 _LOCK_KEY = 0x6761_6C61  # any constant will do, for PostgreSQL's advisory lock
