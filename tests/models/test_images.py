@@ -212,7 +212,7 @@ def test_extensions_are_chosen() -> None:
         read_image(data, extension="SCI")
     with pytest.raises(ImageError, match="holds no image"):
         read_image(data, extension=2)
-    with pytest.raises(ImageError, match="only FITS files have extensions"):
+    with pytest.raises(ImageError, match="only FITS and HDF5 files have extensions"):
         read_image(encoded(picture(), "PNG"), extension=1)
 
 
