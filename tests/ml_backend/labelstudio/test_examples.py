@@ -16,6 +16,7 @@ EXPECTED = {
         {"shape": (4, False), "features": (5, True), "quality": (2, False)},
         ["Rating"],
     ),
+    "looks.xml": ({"morphology": (4, False)}, []),
     "rings.xml": ({"ring": (2, False)}, []),
 }
 
