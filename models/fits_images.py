@@ -78,13 +78,7 @@ def _read(
         if not _is_image(chosen):
             raise ImageError(f"The FITS extension {extension!r} holds no image.")
         return _image(file, chosen, data, limits)
-    images = [hdu for hdu in file if _is_image(hdu)]
-    if not images:
-        held = sorted({type(hdu).__name__.removesuffix("HDU") for hdu in file[1:]})
-        raise ImageError(
-            "The FITS file holds no image"
-            + (f", only extensions of the kind {', '.join(held)}." if held else ".")
-        )
+    images = _images(file)
     plain = [hdu for hdu in images if hdu.name.upper() not in COMPANIONS]
     filters = _filters(plain)
     if filters:
@@ -97,6 +91,33 @@ def _read(
         if image.pixels.min() < image.pixels.max():
             return image
     return _image(file, candidates[0], data, limits)
+
+
+def images_of(file: fits.HDUList) -> tuple[int | None, ...]:
+    """Numbers of the extensions that are images of their own; ``(None,)`` for a single one.
+
+    Raises
+    ------
+    ImageError
+        There is none.
+    """
+    load_headers(file)
+    images = _images(file)
+    plain = [hdu for hdu in images if hdu.name.upper() not in COMPANIONS] or images
+    if len(plain) == 1 or _filters(plain):
+        return (None,)
+    return tuple(index for index, hdu in enumerate(file) if any(hdu is one for one in plain))
+
+
+def _images(file: fits.HDUList) -> list[Any]:
+    images = [hdu for hdu in file if _is_image(hdu)]
+    if not images:
+        held = sorted({type(hdu).__name__.removesuffix("HDU") for hdu in file[1:]})
+        raise ImageError(
+            "The FITS file holds no image"
+            + (f", only extensions of the kind {', '.join(held)}." if held else ".")
+        )
+    return images
 
 
 def _is_image(hdu: Any) -> bool:

@@ -66,7 +66,23 @@ def read_hdf5(data: bytes, limits: ImageLimits, extension: int | str | None = No
         raise ImageError(f"The HDF5 file is broken or cut short: {reason}.") from None
 
 
-def _choose(file: h5py.File, extension: int | str | None) -> tuple[h5py.Dataset, int | None]:
+def stamps_of(file: h5py.File) -> tuple[int | str | None, ...]:
+    """Numbers of the stamps, or names of the data sets; ``(None,)`` for a single image.
+
+    Raises
+    ------
+    ImageError
+        There is no data set that could be an image.
+    """
+    able = _able(file)
+    named = [name for name in _PREFERRED if name in able]
+    if not named and len(able) > 1:
+        return tuple(able)
+    shape = able[(named or list(able))[0]].shape
+    return tuple(range(shape[0])) if _stacked(shape) and shape[0] != 1 else (None,)
+
+
+def _able(file: h5py.File) -> dict[str, h5py.Dataset]:
     able = {
         str(item.name).strip("/"): item
         for item in datasets(file)
@@ -74,6 +90,15 @@ def _choose(file: h5py.File, extension: int | str | None) -> tuple[h5py.Dataset,
     }
     if not able:
         raise ImageError("The HDF5 file holds no data set of numbers that could be an image.")
+    return able
+
+
+def _stacked(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 or (len(shape) == 3 and min(shape) > MAX_BANDS)
+
+
+def _choose(file: h5py.File, extension: int | str | None) -> tuple[h5py.Dataset, int | None]:
+    able = _able(file)
     row: int | None = None
     if isinstance(extension, str):
         name = extension.strip("/")
@@ -109,9 +134,8 @@ def _image(
     shape = tuple(int(length) for length in dataset.shape)
     header, stated = _header(dataset, file), _stated_bands(dataset, file)
     names = stated or band_names(header)
-    stacked = len(shape) == 4 or (len(shape) == 3 and min(shape) > MAX_BANDS)
     # Few single-band stamps look like a cube of bands, unless bands are stated.
-    stacked = stacked or (len(shape) == 3 and row is not None and len(names) in (0, 1))
+    stacked = _stacked(shape) or (len(shape) == 3 and row is not None and len(names) in (0, 1))
     first: tuple[slice, ...] = ()
     if stacked:
         row = _row(row, shape[0])

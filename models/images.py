@@ -8,6 +8,7 @@ from models.fits_images import read_fits
 from models.galaxy_image import GalaxyImage, ImageError, ImageLimits
 from models.hdf5_images import HDF5, read_hdf5
 from models.image_facts import image_facts
+from models.image_listing import image_extensions
 from models.looks import LOOKS, draw
 from models.pictures import picture_format, read_picture
 from models.preprocessing import Preprocessing, to_tensor
@@ -22,6 +23,7 @@ __all__ = [
     "content_hash",
     "draw",
     "encode_png",
+    "image_extensions",
     "image_facts",
     "read_image",
     "to_rgb8",
