@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import threading
 import time
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urljoin, urlsplit
 
 import requests
 
 from ml_backend.errors import FetchError, LabelStudioError
 from ml_backend.labelstudio.addresses import HostRules, Permission, PrivateAddress, session
 from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.data_uris import decode
 from ml_backend.labelstudio.files import find_file, read_file
 from ml_backend.pictures.addresses import PictureAddresses
 from ml_backend.settings import Settings
@@ -81,7 +80,7 @@ class ImageFetcher:
             raise FetchError("The task names no image: its field is empty or no text.")
         address = address.strip()
         if address[:5].lower() == "data:":
-            return self._decode(address)
+            return decode(address, self._max_bytes)
         if self._pictures is not None:
             address = self._pictures.source(address)
         address = address.replace(" ", "%20")
@@ -118,30 +117,6 @@ class ImageFetcher:
         except OSError:
             return ""
         return f"{status.st_size} {status.st_mtime_ns}" if status else ""
-
-    def _decode(self, address: str) -> bytes:
-        head, comma, content = address.partition(",")
-        if not comma:
-            raise FetchError("The data: URI has no comma, so no content.")
-        # Base64 grows by a third, percent signs threefold: too long in any case.
-        if len(content) > 3 * self._max_bytes + 4:
-            raise FetchError(self._too_large("The data: URI"))
-        if head.lower().endswith(";base64"):
-            try:
-                # Spaces stand for "+" where an address was decoded once too often.
-                text = unquote(content).strip().replace(" ", "+")
-                data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise FetchError(
-                    f"The data: URI holds broken base64 ({error}). Import the task again."
-                ) from None
-        else:
-            data = unquote_to_bytes(content)
-        if len(data) > self._max_bytes:
-            raise FetchError(self._too_large("The data: URI"))
-        if not data:
-            raise FetchError("The data: URI is empty.")
-        return data
 
     def _find(self, parts: SplitResult) -> tuple[Path, str] | None:
         named = parse_qs(parts.query).get("d", [""])[0]
