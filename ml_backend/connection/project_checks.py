@@ -200,7 +200,8 @@ class ProjectChecks:
         """Its images can be fetched."""
         config = answerable(self._project)
         field = config.answered[0].image_field
-        fetcher = ImageFetcher(self._settings, self._client)
+        pictures = self._store.picture_addresses() if self._store else None
+        fetcher = ImageFetcher(self._settings, self._client, pictures)
         for tried, task in enumerate(
             self._client.tasks(self._id, page_size=IMAGES_TRIED, annotations=False)
         ):

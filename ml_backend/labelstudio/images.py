@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import threading
 import time
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urljoin, urlsplit
 
 import requests
 
 from ml_backend.errors import FetchError, LabelStudioError
 from ml_backend.labelstudio.addresses import HostRules, Permission, PrivateAddress, session
 from ml_backend.labelstudio.client import LabelStudioClient
-from ml_backend.labelstudio.files import read_file
+from ml_backend.labelstudio.data_uris import decode
+from ml_backend.labelstudio.files import find_file, read_file
+from ml_backend.pictures.addresses import PictureAddresses
 from ml_backend.settings import Settings
 
 _CHUNK = 64 * 1024
@@ -36,10 +36,19 @@ class ImageFetcher:
         Allowed hosts and folders, limits of size and time.
     client : LabelStudioClient
         Gives Label Studio's address, and the token for files that Label Studio keeps.
+    pictures : PictureAddresses, optional
+        Tells what lies behind the addresses of our own pictures: the image is read, not the
+        picture.
     """
 
-    def __init__(self, settings: Settings, client: LabelStudioClient) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: LabelStudioClient,
+        pictures: PictureAddresses | None = None,
+    ) -> None:
         self._client = client
+        self._pictures = pictures
         self._rules = HostRules(client.url, settings.image_hosts)
         self._folders = tuple(Path(folder) for folder in settings.image_folders)
         self._max_bytes = settings.image_max_bytes
@@ -54,7 +63,8 @@ class ImageFetcher:
         address : str
             ``data:`` URI; ``http(s)://`` on Label Studio or an allowed host; ``/data/upload/...``
             and ``/data/local-files/?d=...`` of Label Studio (with or without its host), the latter
-            read straight from an allowed folder where it lies in one.
+            read straight from an allowed folder where it lies in one. Of the address of one of our
+            pictures, the file that it is drawn of.
 
         Returns
         -------
@@ -70,7 +80,9 @@ class ImageFetcher:
             raise FetchError("The task names no image: its field is empty or no text.")
         address = address.strip()
         if address[:5].lower() == "data:":
-            return self._decode(address)
+            return decode(address, self._max_bytes)
+        if self._pictures is not None:
+            address = self._pictures.source(address)
         address = address.replace(" ", "%20")
         parts = _split(address)
         if parts.scheme:
@@ -82,64 +94,36 @@ class ImageFetcher:
                 "or what Label Studio writes itself (/data/upload/..., /data/local-files/?d=...)."
             )
         if parts.path == _LOCAL_FILES:
-            found = self._from_folders(parts)
+            found = self._find(parts)
             if found is not None:
-                return found
+                return read_file(*found, self._max_bytes)[0]
         return self._download(self._absolute(address, parts))
 
-    def _decode(self, address: str) -> bytes:
-        head, comma, content = address.partition(",")
-        if not comma:
-            raise FetchError("The data: URI has no comma, so no content.")
-        # Base64 grows by a third, percent signs threefold: too long in any case.
-        if len(content) > 3 * self._max_bytes + 4:
-            raise FetchError(self._too_large("The data: URI"))
-        if head.lower().endswith(";base64"):
-            try:
-                # Spaces stand for "+" where an address was decoded once too often.
-                text = unquote(content).strip().replace(" ", "+")
-                data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise FetchError(
-                    f"The data: URI holds broken base64 ({error}). Import the task again."
-                ) from None
-        else:
-            data = unquote_to_bytes(content)
-        if len(data) > self._max_bytes:
-            raise FetchError(self._too_large("The data: URI"))
-        if not data:
-            raise FetchError("The data: URI is empty.")
-        return data
+    def stamp(self, address: str) -> str:
+        """Return something that changes when a file in an allowed folder does, else "".
 
-    def _from_folders(self, parts: SplitResult) -> bytes | None:
-        """Read a local file from an allowed folder; None where it lies in none of them."""
+        Raises
+        ------
+        FetchError
+            As `fetch` for the same address, where that can be told without reading.
+        """
+        address = address.strip().replace(" ", "%20")
+        if not address.startswith(("/", "http")):
+            return ""
+        parts = _split(address)
+        found = self._find(parts) if parts.path == _LOCAL_FILES else None
+        try:
+            status = os.stat(found[0]) if found else None
+        except OSError:
+            return ""
+        return f"{status.st_size} {status.st_mtime_ns}" if status else ""
+
+    def _find(self, parts: SplitResult) -> tuple[Path, str] | None:
         named = parse_qs(parts.query).get("d", [""])[0]
         if not named or "\0" in named:
             raise FetchError(f"{_shown(parts.geturl())} names no file (its ?d= is missing or odd).")
-        relative = Path(named.lstrip("/"))
-        if not relative.parts:
-            raise FetchError(f"The local file {named!r} names no file.")
-        if ".." in relative.parts:
-            raise FetchError(
-                f"The local file {named!r} leads out of its folder; write it without '..'."
-            )
-        for folder in self._folders:
-            root = folder.resolve()
-            # The address is relative to Label Studio's root, of which ours may be a subfolder.
-            tries = [root / relative]
-            if relative.parts[0] == root.name:
-                tries.append(root.parent / relative)
-            for path in tries:
-                if not os.path.lexists(path):
-                    continue
-                real = Path(os.path.realpath(path))
-                if not real.is_relative_to(root):
-                    raise FetchError(
-                        f"The local file {named!r} is a link out of {folder}. Put the file "
-                        "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
-                    )
-                return read_file(real, named, self._max_bytes)[0]
-        return None
+        path = find_file(self._folders, named)
+        return None if path is None else (path, named)
 
     def _absolute(self, address: str, parts: SplitResult) -> str:
         kept = parts.path.startswith((_UPLOADS, _LOCAL_FILES))

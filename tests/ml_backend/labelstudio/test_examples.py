@@ -41,6 +41,7 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str]]] = {
         {"shape": (4, False), "features": (5, True), "quality": (2, False)},
         ["Rating"],
     ),
+    "looks.xml": ({"morphology": (4, False)}, []),
     "rings.xml": ({"ring": (2, False)}, []),
     "rare_objects.xml": ({"rare": (6, True)}, ["Rating", "KeyPointLabels"]),
     "galaxy_zoo_tree.xml": (
