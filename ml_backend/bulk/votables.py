@@ -73,7 +73,7 @@ def _check(path: Path) -> None:
         packed = plain.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else open(path, "rb") as file:
         try:
-            parser.ParseFile(file)  # type: ignore[arg-type]
+            parser.ParseFile(file)
         except expat.ExpatError as error:
             raise SourceError(f"{path} is no well-formed XML: {error}.") from None
     if seen != ["VOTABLE"]:
