@@ -65,7 +65,7 @@ def vote_columns(control: ChoicesControl, results: Results, names: Names) -> Ite
     for place, label in enumerate(control.labels):
         yield column(
             names.take(control.name, "fraction", label), votes.fractions[:, place], silent,
-            f"Share of the people who named {clean_text(label, 100)!r}", "arith.ratio",
+            f"Share of the people who named {clean_text(label, 100)!r}", "meta.number;arith.ratio",
         )  # fmt: skip
 
 

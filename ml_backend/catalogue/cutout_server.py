@@ -38,22 +38,25 @@ class Pace:
     rate : float
         Passes per second.
     clock, sleep : callables
-        Seconds; wait for seconds.
+        Seconds; wait for seconds (by default, until `stop`).
     """
 
     def __init__(
         self,
         rate: float,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self._step, self._clock, self._sleep = 1 / rate, clock, sleep
+        self._stopped = threading.Event()
+        self._step, self._clock, self._sleep = 1 / rate, clock, sleep or self._stopped.wait
         self._lock = threading.Lock()
         self._next = clock()
 
     def wait(self) -> None:
-        """Wait for the next turn."""
+        """Wait for the next turn; `ServerUnavailable` after `stop`."""
         while True:
+            if self._stopped.is_set():
+                raise ServerUnavailable("The import was stopped.")
             with self._lock:
                 now = self._clock()
                 if self._next <= now:
@@ -61,6 +64,10 @@ class Pace:
                     return
                 left = self._next - now
             self._sleep(left)
+
+    def stop(self) -> None:
+        """Let nobody pass any more, and those who wait go."""
+        self._stopped.set()
 
     def pause(self, seconds: float) -> None:
         """Let nobody pass for so long."""
@@ -134,6 +141,10 @@ class CutoutServer:
                 self._pace.pause(max(failure.retry_after, _FIRST_PAUSE * 2 ** (attempt - 1)))
         self._count(failed=True)
         raise failure
+
+    def stop(self) -> None:
+        """Ask for no more; threads that wait give up."""
+        self._pace.stop()
 
     def _count(self, failed: bool) -> None:
         with self._lock:

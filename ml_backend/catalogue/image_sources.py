@@ -61,6 +61,10 @@ class ImageSource(Protocol):
         """Say, without reading any image, why there will be none; "": nothing is known."""
         ...
 
+    def close(self) -> None:
+        """Give back what is held; threads that wait for images give up."""
+        ...
+
 
 class NamedImages:
     """Images that the catalogue names, or a folder holds.
@@ -103,6 +107,9 @@ class NamedImages:
                 return "Browsers show neither FITS nor TIFF; fetch it with --cutouts instead."
         return ""
 
+    def close(self) -> None:
+        """Hold nothing."""
+
 
 class LocalCutouts:
     """Cut-outs of survey images on this machine."""
@@ -127,6 +134,10 @@ class LocalCutouts:
         covered = self._cutter.covered(_position(galaxy))
         return "" if covered else "No survey image covers it."
 
+    def close(self) -> None:
+        """Close the files."""
+        self._cutter.close()
+
 
 class ServedCutouts:
     """Cut-outs of a survey's server."""
@@ -150,6 +161,10 @@ class ServedCutouts:
     def doubt(self, galaxy: Galaxy) -> str:
         """Nothing is known before the server is asked."""
         return ""
+
+    def close(self) -> None:
+        """Stop asking."""
+        self._server.stop()
 
 
 def _position(galaxy: Galaxy) -> Position:

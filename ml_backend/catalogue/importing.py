@@ -220,7 +220,9 @@ def _tasks(
             else:
                 yield from lanes.map(make, chunk)
     finally:
-        lanes.shutdown(wait=True, cancel_futures=True)
+        lanes.shutdown(wait=False, cancel_futures=True)
+        source.close()
+        lanes.shutdown(wait=True)
 
 
 def _chunks(galaxies: Iterable[Galaxy]) -> Iterator[list[Galaxy]]:

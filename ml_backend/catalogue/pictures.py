@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -66,6 +67,8 @@ class PictureFolder:
 
     def _begin(self, facts: dict[str, Any], restart: bool) -> None:
         manifest = self.folder / _MANIFEST
+        if not manifest.exists():
+            self._refuse_foreign()
         kept = _json(manifest) if manifest.exists() else facts
         if kept != facts:
             if not restart:
@@ -82,6 +85,16 @@ class PictureFolder:
         for name in ("cutouts", "pictures"):
             (self.folder / name).mkdir(exist_ok=True)
         self._write(manifest, json.dumps(facts, indent=1).encode())
+
+    def _refuse_foreign(self) -> None:
+        """Touch no files of somebody else: a later restart would delete them."""
+        for name in ("cutouts", "pictures"):
+            with contextlib.suppress(OSError):
+                if any((self.folder / name).iterdir()):
+                    raise SourceError(
+                        f"{self.folder / name} holds files that no import made. Name another "
+                        "folder with --pictures."
+                    )
 
     def close(self) -> None:
         """Let others use the folder."""

@@ -162,6 +162,7 @@ def _image_source(settings: Settings, given: dict[str, Any]) -> tuple[ImageSourc
             template, fetcher, Pace(given["rate"]), image_limits(settings), given["coverage"]
         )
         facts = {"side": given["side"], "pixel_scale": scale, "bands": asked}
+        facts["coverage"] = given["coverage"]
         return image_sources.ServedCutouts(server, template, facts), template.survey
     return image_sources.NamedImages(settings.image_max_bytes), ""
 

@@ -274,3 +274,21 @@ def test_the_pace_holds_for_all_threads() -> None:
         thread.join()
     passed.sort()
     assert passed[-1] - passed[0] >= 11 * 0.02 - 0.01
+
+
+def test_who_waits_gives_up_when_the_import_ends() -> None:
+    pace, ended = Pace(1000.0), []
+
+    def run() -> None:
+        try:
+            pace.wait()
+        except ServerUnavailable:
+            ended.append(time.monotonic())
+
+    pace.pause(300)
+    thread = threading.Thread(target=run)
+    thread.start()
+    time.sleep(0.05)
+    pace.stop()
+    thread.join(10)
+    assert len(ended) == 1

@@ -221,6 +221,15 @@ def test_cutouts_of_other_settings_are_not_mixed(table: Path, sources: Counting)
     assert not list((table.parent / "kept" / "cutouts").iterdir())
 
 
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "holiday.jpg").write_text("mine")
+    for restart in (False, True):
+        with pytest.raises(SourceError, match="that no import made"):
+            PictureFolder(tmp_path, {"side": 1}, restart)
+    assert (tmp_path / "pictures" / "holiday.jpg").read_text() == "mine"
+
+
 def test_a_corrected_position_is_cut_out_anew(table: Path, sources: Counting) -> None:
     out = table.parent / "tasks.json"
     run(table, sources, FileSink(out))

@@ -39,6 +39,8 @@ COMMANDS = (
     "versions",
     "rollback",
     "encode",
+    "import",
+    "export",
     "import-lvm",
     "pretrain",
     "embeddings",
