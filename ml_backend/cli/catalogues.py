@@ -231,5 +231,5 @@ def export(project: int, out: Path, form: str | None, url: str | None, api_key: 
     written = write_catalogue(table, out, chosen)
     click.echo(
         f"{' and '.join(map(str, written))}: {len(table)} galaxies, {len(table.colnames)} columns; "
-        f"version {results.version or '-'}, votes read at {table.meta['VOTES_AT']}."
+        f"version {results.version or 'none'}, votes read: {table.meta['VOTES_AT']}."
     )
