@@ -6,13 +6,21 @@ import os
 import re
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qs, urljoin
 
 import requests
 
 from ml_backend.errors import FetchError, LabelStudioError
-from ml_backend.labelstudio.addresses import HostRules, Permission, PrivateAddress, session
+from ml_backend.labelstudio.addresses import (
+    HostRules,
+    Permission,
+    PrivateAddress,
+    session,
+    shown,
+    split_address,
+)
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.data_uris import decode
 from ml_backend.labelstudio.files import find_file, read_file
@@ -21,6 +29,7 @@ from ml_backend.settings import Settings
 
 _CHUNK = 64 * 1024
 _MOST_REDIRECTS = 4
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UPLOADS = "/data/upload/"
 _LOCAL_FILES = "/data/local-files/"
 # What Label Studio serves of a task's files; everything else of it is none of an image's business.
@@ -84,13 +93,13 @@ class ImageFetcher:
         if self._pictures is not None:
             address = self._pictures.source(address)
         address = address.replace(" ", "%20")
-        parts = _split(address)
+        parts = split_address(address)
         if parts.scheme:
             if parts.scheme not in ("http", "https"):
                 raise FetchError(_foreign_scheme(parts.scheme))
         elif not _FILE_PATHS.match(parts.path) or parts.netloc:
             raise FetchError(
-                f"{_shown(address)} is no address that can be read. Use http(s)://, a data: URI, "
+                f"{shown(address)} is no address that can be read. Use http(s)://, a data: URI, "
                 "or what Label Studio writes itself (/data/upload/..., /data/local-files/?d=...)."
             )
         if parts.path == _LOCAL_FILES:
@@ -110,7 +119,7 @@ class ImageFetcher:
         address = address.strip().replace(" ", "%20")
         if not address.startswith(("/", "http")):
             return ""
-        parts = _split(address)
+        parts = split_address(address)
         found = self._find(parts) if parts.path == _LOCAL_FILES else None
         try:
             status = os.stat(found[0]) if found else None
@@ -121,7 +130,7 @@ class ImageFetcher:
     def _find(self, parts: SplitResult) -> tuple[Path, str] | None:
         named = parse_qs(parts.query).get("d", [""])[0]
         if not named or "\0" in named:
-            raise FetchError(f"{_shown(parts.geturl())} names no file (its ?d= is missing or odd).")
+            raise FetchError(f"{shown(parts.geturl())} names no file (its ?d= is missing or odd).")
         path = find_file(self._folders, named)
         return None if path is None else (path, named)
 
@@ -144,11 +153,11 @@ class ImageFetcher:
                 try:
                     address = urljoin(address, response.headers["Location"])
                 except ValueError:
-                    raise FetchError(f"{_shown(address)} redirects to no valid address.") from None
-        raise FetchError(f"{_shown(address)} redirects without end.")
+                    raise FetchError(f"{shown(address)} redirects to no valid address.") from None
+        raise FetchError(f"{shown(address)} redirects without end.")
 
     def _permit(self, address: str) -> tuple[Permission, str | None]:
-        parts = _split(address)
+        parts = split_address(address)
         if parts.scheme not in ("http", "https"):
             raise FetchError(_foreign_scheme(parts.scheme))
         permission = self._rules.permission(parts)
@@ -184,9 +193,9 @@ class ImageFetcher:
                 headers={"Accept": "image/*, application/fits, */*;q=0.5"},
             )
         except requests.Timeout:
-            raise FetchError(self._too_slow(address)) from None
+            raise FetchError(self._too_slow(address), retryable=True) from None
         except (requests.RequestException, OSError, ValueError) as error:
-            raise FetchError(_failed(address, error)) from None
+            raise _failed(address, error) from None
         if response.status_code >= 400:
             status = response.status_code
             response.close()
@@ -198,32 +207,36 @@ class ImageFetcher:
                     "Serving local files is off in Label Studio, or the file is in no storage of "
                     "it; or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
                 )
-            raise FetchError(f"{_shown(address)} answered {status}. {advice}")
+            raise FetchError(
+                f"{shown(address)} answered {status}. {advice}",
+                retryable=status in _RETRYABLE,
+                retry_after=_seconds(response.headers.get("Retry-After", "")),
+            )
         return response
 
     def _content(self, response: requests.Response, address: str, deadline: float) -> bytes:
         if "text/html" in response.headers.get("Content-Type", ""):
             raise FetchError(
-                f"{_shown(address)} answered with a web page (a login?), not with an image."
+                f"{shown(address)} answered with a web page (a login?), not with an image."
             )
         try:
             announced = int(response.headers.get("Content-Length", "0"))
         except ValueError:
             announced = 0
         if announced > self._max_bytes:
-            raise FetchError(self._too_large(_shown(address)))
+            raise FetchError(self._too_large(shown(address)))
         data = bytearray()
         try:
             for chunk in response.iter_content(_CHUNK):
                 data += chunk
                 if len(data) > self._max_bytes:
-                    raise FetchError(self._too_large(_shown(address)))
+                    raise FetchError(self._too_large(shown(address)))
                 if time.monotonic() > deadline:
-                    raise FetchError(self._too_slow(address))
+                    raise FetchError(self._too_slow(address), retryable=True)
         except (requests.RequestException, OSError) as error:
-            raise FetchError(_failed(address, error)) from None
+            raise _failed(address, error) from None
         if not data:
-            raise FetchError(f"{_shown(address)} is empty (0 bytes).")
+            raise FetchError(f"{shown(address)} is empty (0 bytes).")
         return bytes(data)
 
     def _session(self, permission: Permission) -> requests.Session:
@@ -241,25 +254,9 @@ class ImageFetcher:
 
     def _too_slow(self, address: str) -> str:
         return (
-            f"{_shown(address)} did not arrive within {self._timeout:g} s. Check its server, or "
+            f"{shown(address)} did not arrive within {self._timeout:g} s. Check its server, or "
             "raise GALAXYLOOP_IMAGE_TIMEOUT."
         )
-
-
-def _split(address: str) -> SplitResult:
-    """Split an address; refuse what programs read in different ways."""
-    if re.search(r"[\x00-\x20\x7f\\]", address):
-        raise FetchError(f"{_shown(address)} holds a backslash or control character.")
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError as error:
-        raise FetchError(f"{_shown(address)} is no valid address: {error}.") from None
-    if parts.username is not None or parts.password is not None:
-        raise FetchError("An image address may not hold a user name or password.")
-    if ".." in unquote(unquote(parts.path)).split("/"):
-        raise FetchError(f"{_shown(address)} holds '..'; write the address without it.")
-    return parts
 
 
 def _foreign_scheme(scheme: str) -> str:
@@ -269,18 +266,29 @@ def _foreign_scheme(scheme: str) -> str:
     return f"Images may not be read from {scheme}: addresses. {advice}"
 
 
-def _failed(address: str, error: Exception) -> str:
+def _failed(address: str, error: Exception) -> FetchError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, PrivateAddress):
-            return f"{_shown(address)} is refused: {cause}. Name the host itself to allow it."
+            return FetchError(
+                f"{shown(address)} is refused: {cause}. Name the host itself to allow it."
+            )
         reason = getattr(cause, "reason", None)
         inner = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
         cause = reason if isinstance(reason, BaseException) else inner or cause.__context__
-    return f"{_shown(address)} cannot be read ({type(error).__name__}). Check the address."
+    return FetchError(
+        f"{shown(address)} cannot be read ({type(error).__name__}). Check the address.",
+        retryable=not isinstance(error, ValueError),
+    )
 
 
-def _shown(address: str) -> str:
-    """An address as it may stand in a message: no query (signatures), no user, not too long."""
-    bare = re.sub(r"//[^/@]*@", "//", address.split("?")[0].split("#")[0])
-    return repr(bare if len(bare) <= 120 else bare[:117] + "...")
+def _seconds(text: str) -> float:
+    """Return the seconds that a Retry-After header asks for; 0 if it says nothing."""
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return 0.0
