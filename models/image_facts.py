@@ -8,6 +8,12 @@ from typing import Any
 from models.galaxy_image import GalaxyImage
 from models.picture_frame import PictureFrame, compass, picture_to_pixel, pixel_to_sky
 
+FACTS = (
+    *("width", "height", "kind", "bands", "origin", "pixel_scale", "unit", "missing", "flagged"),
+    *("ra", "dec", "north", "mirrored", "wcs", "notes"),
+)
+"""Names of all that may be stated."""
+
 
 def image_facts(image: GalaxyImage) -> dict[str, Any]:
     """State what a task's data should carry of an image, as JSON can hold it.

@@ -7,7 +7,7 @@ import hashlib
 from models.fits_images import read_fits
 from models.galaxy_image import GalaxyImage, ImageError, ImageLimits
 from models.hdf5_images import HDF5, read_hdf5
-from models.image_facts import image_facts
+from models.image_facts import FACTS, image_facts
 from models.image_listing import image_extensions
 from models.looks import LOOKS, draw
 from models.pictures import picture_format, read_picture
@@ -15,6 +15,7 @@ from models.preprocessing import Preprocessing, to_tensor
 from models.rendering import encode_png, to_rgb8
 
 __all__ = [
+    "FACTS",
     "LOOKS",
     "GalaxyImage",
     "ImageError",

@@ -6,6 +6,7 @@ import numpy as np
 
 from ml_backend.catalogue.positions import Position
 from models.images import GalaxyImage
+from models.picture_frame import PictureFrame, picture_to_pixel, pixel_to_sky
 
 
 def coverage(image: GalaxyImage) -> float:
@@ -24,12 +25,10 @@ def coverage(image: GalaxyImage) -> float:
 
 def centre(image: GalaxyImage) -> Position | None:
     """Return where the middle of an image is on the sky; None where it does not say."""
-    if image.wcs is None:
-        return None
-    height, width = image.pixels.shape[1:]
+    frame = PictureFrame.of(image)
     try:
-        sky = image.wcs.celestial.pixel_to_world((width - 1) / 2, (height - 1) / 2).icrs
-        ra, dec = float(sky.ra.deg), float(sky.dec.deg)
-    except Exception:  # noqa: BLE001 - a broken WCS raises anything
+        middle = picture_to_pixel(frame, frame.width / 2, frame.height / 2)
+        ra, dec = (float(angle) for angle in pixel_to_sky(frame, *middle))
+    except ValueError:
         return None
     return Position(ra % 360, dec) if np.isfinite(ra) and np.isfinite(dec) else None

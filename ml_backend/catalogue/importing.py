@@ -18,7 +18,7 @@ from ml_backend.catalogue.image_sources import Found, ImageSource
 from ml_backend.catalogue.pictures import MOST_EMBEDDED, PictureFolder, address_of
 from ml_backend.catalogue.tasks import TaskSink, make_task
 from ml_backend.errors import FetchError
-from models.images import GalaxyImage, ImageError, ImageLimits, read_image
+from models.images import GalaxyImage, ImageError, ImageLimits, image_facts, read_image
 
 _CHUNK = 16
 _SHIFT = 2.0  # pixels that a kept cut-out may be off before it is made anew
@@ -251,8 +251,8 @@ def _task(
         galaxy.id,
         galaxy.position or centre(image),
         survey=options.survey,
-        pixel_scale=image.pixel_scale,
         source=found.source,
+        facts=image_facts(image),
     )
 
 

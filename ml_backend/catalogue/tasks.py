@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
@@ -13,9 +14,10 @@ from ml_backend.catalogue.viewers import links_html, viewer_links
 from ml_backend.errors import LabelStudioError
 from ml_backend.labelstudio.config import parse_controls
 from ml_backend.loop.annotations import main_field
+from models.images import FACTS
 
 BATCH = 250
-OUR_KEYS = ("id", "ra", "dec", "survey", "pixel_scale", "source", "sky_links")
+OUR_KEYS = ("id", "survey", "source", "sky_links", *FACTS)
 
 Json = dict[str, Any]
 
@@ -57,8 +59,8 @@ def make_task(
     position: Position | None,
     *,
     survey: str = "",
-    pixel_scale: float | None = None,
     source: str = "",
+    facts: Mapping[str, Any] | None = None,
 ) -> Json:
     """Return a task as Label Studio imports it.
 
@@ -72,17 +74,15 @@ def make_task(
         The galaxy's id.
     position : Position or None
     survey : str
-    pixel_scale : float or None
-        Arcseconds per pixel.
     source : str
         File or address that the image is from.
+    facts : mapping, optional
+        What `image_facts` states of the image; `position` goes before its centre.
     """
-    data: Json = {image_field: image, "id": name}
+    data: Json = {image_field: image, "id": name, **(facts or {})}
     if position is not None:
         data |= {"ra": position.ra, "dec": position.dec}
     data |= {"survey": survey, "source": source}
-    if pixel_scale is not None:
-        data["pixel_scale"] = round(pixel_scale, 6)
     if position is not None:
         links = viewer_links(position)
         data |= {**links, "sky_links": links_html(links)}

@@ -18,6 +18,7 @@ from image_files import cube, encoded, fits_bytes, galaxy, picture
 from PIL import Image
 
 from models.images import (
+    FACTS,
     ImageError,
     content_hash,
     image_extensions,
@@ -292,6 +293,7 @@ def test_all_real_formats_open_or_are_refused_by_name() -> None:
             assert to_rgb8(image).shape == (*image.pixels.shape[1:], 3), row["file"]
             facts = image_facts(image)
             assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+            assert facts.keys() <= set(FACTS)
             frame = PictureFrame.from_facts(facts)
             assert (frame.width, frame.height) == image.pixels.shape[:0:-1]
             assert image_extensions(data), row["file"]

@@ -26,6 +26,7 @@ from ml_backend.catalogue.survey_images import find_survey_images
 from ml_backend.catalogue.tasks import FileSink, ProjectSink
 from ml_backend.errors import LabelStudioError
 from models.images import read_image
+from models.picture_frame import PictureFrame, pixel_to_picture, sky_to_pixel
 
 CONFIG = """<View><Image name="i" value="$picture"/><Choices name="shape" toName="i">
 <Choice value="Smooth"/><Choice value="Spiral"/></Choices></View>"""
@@ -107,6 +108,10 @@ def test_tasks_carry_all_that_a_person_needs(table: Path, sources: Counting) -> 
     assert (data["id"], data["survey"], data["source"]) == ("g-5", "sky", "r.fits")
     assert (data["ra"], data["dec"]) == pytest.approx((150 - 5 / 3600, 2))
     assert data["pixel_scale"] == pytest.approx(0.25)
+    assert (data["width"], data["height"], data["bands"], data["origin"]) == (32, 32, "r", "lower")
+    frame = PictureFrame.from_facts(data)
+    middle = pixel_to_picture(frame, *sky_to_pixel(frame, data["ra"], data["dec"]))
+    assert middle == pytest.approx((16, 16), abs=0.51)
     assert {"legacy_viewer", "sdss_skyserver", "aladin_lite", "simbad", "sky_links"} <= set(data)
     shown = read_image((table.parent / "kept" / "pictures" / "g-5.png").read_bytes())
     assert shown.pixels.shape == (3, 32, 32)
@@ -324,6 +329,7 @@ def test_a_folder_of_images_is_a_catalogue(tmp_path: Path) -> None:
         ("<View/>", None, "--image-field"),
         (CONFIG.replace("$picture", "$id"), None, "keep something else .* under 'id'"),
         (CONFIG, "ra", "keep something else"),
+        (CONFIG, "wcs", "keep something else"),
         (CONFIG, " ", "keep something else"),
     ],
 )
