@@ -11,9 +11,14 @@ from flask import Flask, Response, request
 
 from ml_backend.dashboard.checkups import Checkups, Finding
 from ml_backend.dashboard.pages import create_pages
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.images import ImageFetcher
+from ml_backend.pictures.cache import PictureCache
+from ml_backend.pictures.drawing import PictureMaker
 from ml_backend.protocol.health import STATUS, create_health
 from ml_backend.protocol.hints import HintWriter
 from ml_backend.protocol.metrics import register_metrics
+from ml_backend.protocol.pictures import ENDPOINT, create_pictures
 from ml_backend.protocol.predict import Predicts, create_predict
 from ml_backend.protocol.problems import register_problems
 from ml_backend.protocol.security import Gate, register_security
@@ -49,6 +54,8 @@ class Predictors:
 
     def warm_up(self) -> None:
         """Load what the first request of each project would otherwise wait for."""
+        import models.images  # noqa: F401 - the first picture should not wait for torch
+
         for project in self._store.projects.listing():
             try:
                 self(project.id).warm_up()
@@ -87,8 +94,15 @@ def create_app(
     settings = settings or environment_settings()
     store = store or open_store(settings)
     secret = store.webhook_secret()
+    addresses = store.picture_addresses()
     gate = Gate(settings.basic_auth_user, settings.basic_auth_pass.get_secret_value(), secret)
     predictors = Predictors(store)
+    maker = PictureMaker(
+        ImageFetcher(settings, LabelStudioClient.from_settings(settings), addresses),
+        PictureCache(store.folder / "pictures", settings.picture_cache_bytes),
+        settings.image_max_bytes,
+        settings.image_max_pixels,
+    )
 
     app = Flask("ml_backend", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = settings.max_body_bytes
@@ -96,7 +110,7 @@ def create_app(
     app.extensions["galaxyloop"] = predictors
 
     register_metrics(app, store)
-    register_security(app, gate)
+    register_security(app, gate, {ENDPOINT})
     register_problems(app)
     if settings.log_level == "DEBUG":
         _register_log(app)
@@ -106,6 +120,7 @@ def create_app(
     hints = app.extensions["galaxyloop.hints"] = HintWriter(store)
     app.register_blueprint(create_webhook(store, gate, hints))
     app.register_blueprint(create_versions(store))
+    app.register_blueprint(create_pictures(addresses, maker, settings.max_picture_requests))
     checkups = Checkups(check or (lambda: _doctor(settings, store)))
     app.register_blueprint(create_pages(settings, store, checkups, STATUS))
     return app
@@ -121,6 +136,7 @@ def _doctor(settings: Settings, store: Store) -> Sequence[Finding]:
 def _register_log(app: Flask) -> None:
     @app.after_request
     def _log(response: Response) -> Response:
-        # The path alone: query strings and bodies may carry secrets.
-        log.debug("request", method=request.method, path=request.path, status=response.status_code)
+        # Not the query string, nor what a rule leaves open: bodies and they may carry secrets.
+        path = request.url_rule.rule if request.url_rule else request.path
+        log.debug("request", method=request.method, path=path, status=response.status_code)
         return response

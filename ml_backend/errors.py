@@ -35,7 +35,22 @@ class LabelStudioError(GalaxyLoopError):
 
 
 class FetchError(GalaxyLoopError):
-    """An image address may not be, or could not be, read."""
+    """An image address may not be, or could not be, read.
+
+    Parameters
+    ----------
+    message : str
+        What happened and what to do about it.
+    retryable : bool
+        Whether the same address may be read later (no answer, broken off, 429, 5xx).
+    retry_after : float
+        Seconds after which the server asks to be tried again; 0: it does not say.
+    """
+
+    def __init__(self, message: str, retryable: bool = False, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.retry_after = retry_after
 
 
 class StoreError(GalaxyLoopError):

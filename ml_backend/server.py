@@ -23,7 +23,7 @@ from ml_backend.store.database import open_store
 
 log = structlog.get_logger(__name__)
 
-# Threads beside those that predict, so that /health, /setup and /webhook always find one.
+# Threads beside those that predict and draw, so that /health, /setup and /webhook always find one.
 QUICK_THREADS = 8
 
 
@@ -60,7 +60,9 @@ class Server(BaseApplication):  # type: ignore[misc]
             "bind": f"fd://{self._listener.fileno()}",
             "workers": 1,
             "worker_class": "gthread",
-            "threads": self._settings.max_predict_requests + QUICK_THREADS,
+            "threads": self._settings.max_predict_requests
+            + self._settings.max_picture_requests
+            + QUICK_THREADS,
             "keepalive": 30,
             "graceful_timeout": 10,
             "logger_class": ServerLog,
@@ -121,7 +123,7 @@ def run_server(settings: Settings) -> None:
     listener = bind(settings.host, settings.port)
     store = open_store(settings)
     try:
-        configure_logs(settings, store.webhook_secret())
+        configure_logs(settings, store.webhook_secret(), store.picture_secret())
     finally:
         # Connections must not cross gunicorn's fork.
         store.close()

@@ -67,6 +67,11 @@ class Settings(BaseSettings):
         alias="GALAXYLOOP_BACKEND_URL",
         description="Address under which Label Studio reaches us; empty: http://HOST:PORT.",
     )
+    public_url: str = Field(
+        "",
+        alias="GALAXYLOOP_PUBLIC_URL",
+        description="Address of the backend in people's browsers; empty: GALAXYLOOP_BACKEND_URL.",
+    )
     database_url: str = Field(
         "",
         alias="GALAXYLOOP_DATABASE_URL",
@@ -81,6 +86,31 @@ class Settings(BaseSettings):
         SecretStr(""),
         alias="GALAXYLOOP_WEBHOOK_SECRET",
         description="Secret that webhooks must carry; empty: made once and kept in MODEL_DIR.",
+    )
+    picture_secret: SecretStr = Field(
+        SecretStr(""),
+        alias="GALAXYLOOP_PICTURE_SECRET",
+        description="Secret that addresses of pictures are signed with; empty: made once and "
+        "kept in MODEL_DIR.",
+    )
+    picture_days: float = Field(
+        0.0,
+        alias="GALAXYLOOP_PICTURE_DAYS",
+        ge=0,
+        le=36500,
+        description="Days for which new addresses of pictures are good; 0: always.",
+    )
+    picture_cache_bytes: int = Field(
+        2**30,
+        alias="GALAXYLOOP_PICTURE_CACHE_BYTES",
+        ge=0,
+        description="Most bytes of drawn pictures that are kept in MODEL_DIR.",
+    )
+    max_picture_requests: int = Field(
+        8,
+        alias="GALAXYLOOP_MAX_PICTURE_REQUESTS",
+        gt=0,
+        description="Most pictures fetched and drawn at once; more are answered 503.",
     )
     lvm: str = Field(
         "",
@@ -183,7 +213,7 @@ class Settings(BaseSettings):
     def _source(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value or ""
 
-    @field_validator("label_studio_url", "label_studio_public_url", "backend_url")
+    @field_validator("label_studio_url", "label_studio_public_url", "backend_url", "public_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
@@ -194,6 +224,11 @@ class Settings(BaseSettings):
     def own_url(self) -> str:
         """Address under which Label Studio reaches this backend."""
         return self.backend_url or f"http://{self.host}:{self.port}"
+
+    @property
+    def browser_url(self) -> str:
+        """Address under which people's browsers reach this backend."""
+        return self.public_url or self.own_url
 
     @property
     def store_url(self) -> str:

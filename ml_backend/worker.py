@@ -91,7 +91,7 @@ class JobWork:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._client = LabelStudioClient.from_settings(store.settings)
-        self._fetcher = ImageFetcher(store.settings, self._client)
+        self._fetcher = ImageFetcher(store.settings, self._client, store.picture_addresses())
 
     def __call__(self, job: Job, progress: Callable[[float, str], None]) -> str:
         """Do one job and return a sentence about it."""

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import io
 import warnings
-import zlib
 from typing import Any
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
-from astropy.wcs.utils import proj_plane_pixel_scales
 from numpy.typing import NDArray
 
+from models.fits_bands import FILTERS, band_names, image_axes
+from models.fits_companions import COMPANIONS, companions
+from models.fits_coordinates import coordinates
+from models.fits_guards import check_complete, check_tiles, load_headers, shape_of, unpack
 from models.galaxy_image import MAX_BANDS, GalaxyImage, ImageError, ImageLimits, flux_image
 
 UNPACKED = 4
-MAX_EXTENSIONS = 1000
 _PREFERRED = ("SCI", "IMAGE")
-_COMPANIONS = (
-    *("WHT", "WEIGHT", "IVAR", "INVVAR", "VAR", "VARIANCE", "ERR", "ERROR", "UNCERT", "SIGMA"),
-    *("DQ", "MASK", "MSK", "FLAGS", "PSF", "MODEL", "SEGMAP", "CTX", "EXP"),
-)
-_FILTERS = frozenset("ugrizyUBVRIJHKYGZ")
 
 
 def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = None) -> GalaxyImage:
@@ -31,9 +26,12 @@ def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = No
     Without `extension` it is the first extension called SCI or IMAGE, else the first that holds
     an image and is not named as a weight, error or mask; planes of one single value are passed
     over if another follows. A file whose extensions are images of
-    one shape, each named as a filter (g, r, z...), gives them all as bands.
+    one shape, each named as a filter (g, r, z...) or with a filter of its own in its header,
+    gives them all as bands.
 
-    Scaled integers (BSCALE, BZERO), BLANK, byte orders and tile compression (.fz) are resolved.
+    A weight map or error, and a mask, that lie beside the image are read with it; see
+    `companions`. Scaled integers (BSCALE, BZERO), BLANK, byte orders and tile compression (.fz)
+    are resolved.
 
     Parameters
     ----------
@@ -50,7 +48,7 @@ def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = No
         If there is no image, the file is cut short or broken, or an axis of bands cannot be told.
     """
     if data[:2] == b"\x1f\x8b":
-        data = _unpack(data, UNPACKED * limits.max_bytes)
+        data = unpack(data, UNPACKED * limits.max_bytes)
         if not data.startswith(b"SIMPLE"):
             raise ImageError("The gzip file holds no FITS file; only FITS is read from gzip.")
     with warnings.catch_warnings():
@@ -65,31 +63,10 @@ def read_fits(data: bytes, limits: ImageLimits, extension: int | str | None = No
             raise ImageError(f"The FITS file is broken or cut short: {reason}.") from None
 
 
-def _unpack(data: bytes, most: int) -> bytes:
-    """Unpack gzip, giving up as soon as there is more than `most` bytes."""
-    parts: list[bytes] = []
-    total = 0
-    rest = data
-    try:
-        while rest[:2] == b"\x1f\x8b":
-            member = zlib.decompressobj(31)
-            parts.append(member.decompress(rest, most - total + 1))
-            total += len(parts[-1])
-            if total > most:
-                raise ImageError(f"The gzip file unpacks to more than {most:,} bytes.")
-            if not member.eof:
-                raise ImageError("The gzip file is cut short.")
-            rest = member.unused_data
-    except zlib.error as error:
-        raise ImageError(f"The gzip file is broken: {error}.") from None
-    return b"".join(parts)
-
-
 def _read(
     file: fits.HDUList, data: bytes, limits: ImageLimits, extension: int | str | None
 ) -> GalaxyImage:
-    _load_headers(file)
-    primary = file[0].header
+    load_headers(file)
     if extension is not None:
         try:
             chosen = file[extension]
@@ -100,7 +77,39 @@ def _read(
             ) from None
         if not _is_image(chosen):
             raise ImageError(f"The FITS extension {extension!r} holds no image.")
-        return _image(chosen, primary, data, limits)
+        return _image(file, chosen, data, limits)
+    images = _images(file)
+    plain = [hdu for hdu in images if hdu.name.upper() not in COMPANIONS]
+    filters = _filters(plain)
+    if filters:
+        return _stack(file, plain, filters, data, limits)
+    preferred = [hdu for hdu in images if hdu.name.upper() in _PREFERRED]
+    candidates = preferred or plain or images
+    for hdu in candidates:
+        image = _image(file, hdu, data, limits)
+        # GALFIT and others begin with an empty plane.
+        if image.pixels.min() < image.pixels.max():
+            return image
+    return _image(file, candidates[0], data, limits)
+
+
+def images_of(file: fits.HDUList) -> tuple[int | None, ...]:
+    """Numbers of the extensions that are images of their own; ``(None,)`` for a single one.
+
+    Raises
+    ------
+    ImageError
+        There is none.
+    """
+    load_headers(file)
+    images = _images(file)
+    plain = [hdu for hdu in images if hdu.name.upper() not in COMPANIONS] or images
+    if len(plain) == 1 or _filters(plain):
+        return (None,)
+    return tuple(index for index, hdu in enumerate(file) if any(hdu is one for one in plain))
+
+
+def _images(file: fits.HDUList) -> list[Any]:
     images = [hdu for hdu in file if _is_image(hdu)]
     if not images:
         held = sorted({type(hdu).__name__.removesuffix("HDU") for hdu in file[1:]})
@@ -108,59 +117,43 @@ def _read(
             "The FITS file holds no image"
             + (f", only extensions of the kind {', '.join(held)}." if held else ".")
         )
-    if len(images) > 1 and all(_name(hdu) in _FILTERS for hdu in images):
-        return _stack(images, primary, data, limits)
-    preferred = [hdu for hdu in images if hdu.name.upper() in _PREFERRED]
-    plain = [hdu for hdu in images if hdu.name.upper() not in _COMPANIONS]
-    candidates = preferred or plain or images
-    for hdu in candidates:
-        image = _image(hdu, primary, data, limits)
-        # GALFIT and others begin with an empty plane.
-        if image.pixels.min() < image.pixels.max():
-            return image
-    return _image(candidates[0], primary, data, limits)
-
-
-def _load_headers(file: fits.HDUList) -> None:
-    """Read the headers one by one, so that a file of nothing but headers is refused early."""
-    for index in range(MAX_EXTENSIONS + 1):
-        try:
-            file[index]
-        except IndexError:
-            return
-    raise ImageError(f"The FITS file has more than the {MAX_EXTENSIONS} extensions that are read.")
+    return images
 
 
 def _is_image(hdu: Any) -> bool:
-    return bool(hdu.is_image) and len(_shape(hdu)) >= 2
+    return bool(hdu.is_image) and len(shape_of(hdu)) >= 2
 
 
-def _name(hdu: Any) -> str:
-    return str(hdu.header.get("EXTNAME", "")).strip()
+def _filters(images: list[Any]) -> tuple[str, ...]:
+    """Names of several extensions that are bands of one image: all different; else none."""
+    names = tuple(str(hdu.header.get("EXTNAME", "")).strip() for hdu in images)
+    if len(names) < 2 or not all(name in FILTERS for name in names):
+        own = [band_names(hdu.header) for hdu in images]
+        if len({shape_of(hdu) for hdu in images}) != 1 or any(len(name) != 1 for name in own):
+            return ()
+        names = tuple(name[0] for name in own)
+    if len(set(names)) != len(names) or len(names) < 2:
+        return ()
+    if all(len(name) == 1 for name in names) and ("G" in names or "Z" in names):
+        # Many writers put names in capitals; only the Sloan filters have a g and a z.
+        return tuple(name.lower() for name in names)
+    return names
 
 
-def _shape(hdu: Any) -> tuple[int, ...]:
-    """Shape in numpy order as the header states it, of the image and not of its compression."""
-    header = hdu.header
-    count = int(header.get("NAXIS", 0))
-    return tuple(int(header.get(f"NAXIS{axis}", 0)) for axis in range(count, 0, -1))
-
-
-def _stack(images: list[Any], primary: Any, data: bytes, limits: ImageLimits) -> GalaxyImage:
-    if len({_shape(hdu) for hdu in images}) != 1:
+def _stack(
+    file: fits.HDUList, images: list[Any], names: tuple[str, ...], data: bytes, limits: ImageLimits
+) -> GalaxyImage:
+    if len({shape_of(hdu) for hdu in images}) != 1:
         raise ImageError("The FITS extensions are bands by name but differ in shape.")
     if len(images) > MAX_BANDS:
         raise ImageError(f"The FITS file has {len(images)} bands; at most {MAX_BANDS} are read.")
-    height, width = _flat_shape(images[0])[-2:]
-    limits.check_shape(width, height, len(images))
-    parts = [_image(hdu, primary, data, limits) for hdu in images]
-    if any(part.pixels.shape[0] != 1 for part in parts):
+    shape = shape_of(images[0])
+    row, column, band = image_axes(images[0].header, shape, 1)
+    if band is not None:
         raise ImageError("The FITS extensions are bands by name but hold cubes themselves.")
+    limits.check_shape(shape[column], shape[row], len(images))
+    parts = [_image(file, hdu, data, limits) for hdu in images]
     first = parts[0]
-    names = tuple(_name(hdu) for hdu in images)
-    if "G" in names or "Z" in names:
-        # Many writers put names in capitals; only the Sloan filters have a g and a z.
-        names = tuple(name.lower() for name in names)
     return GalaxyImage(
         np.concatenate([part.pixels for part in parts]),
         "flux",
@@ -170,137 +163,28 @@ def _stack(images: list[Any], primary: Any, data: bytes, limits: ImageLimits) ->
         first.unit,
         sum(part.missing for part in parts),
         "lower",
+        first.weight,
+        first.flagged,
+        tuple(dict.fromkeys(note for part in parts for note in part.notes)),
     )
 
 
-def _flat_shape(hdu: Any) -> tuple[int, ...]:
-    """Shape without the leading axes of length one that radio and spectral cubes carry."""
-    shape = _shape(hdu)
-    while len(shape) > 2 and shape[0] == 1:
-        shape = shape[1:]
-    return shape
-
-
-def _image(hdu: Any, primary: Any, data: bytes, limits: ImageLimits) -> GalaxyImage:
-    shape = _flat_shape(hdu)
-    if len(shape) > 3:
-        raise ImageError(f"The FITS image has {len(shape)} axes {shape}; two or three are read.")
-    named = _band_names(hdu.header, primary)
-    axis = _band_axis(hdu.header, shape, len(named)) if len(shape) == 3 else None
-    if axis is None:
-        height, width, count = *shape, 1
-    else:
-        count = shape[axis]
-        height, width = (length for place, length in enumerate(shape) if place != axis)
-    limits.check_shape(width, height, count)
-    _check_complete(hdu, data)
-    _check_tiles(hdu, data, limits)
-    values: NDArray[np.generic] = np.asarray(hdu.data).reshape(shape)
-    values = values[None] if axis is None else np.moveaxis(values, axis, 0)
+def _image(file: fits.HDUList, hdu: Any, data: bytes, limits: ImageLimits) -> GalaxyImage:
+    shape, primary = shape_of(hdu), file[0].header
+    named = band_names(hdu.header, primary)
+    row, column, band = image_axes(hdu.header, shape, len(named))
+    count = 1 if band is None else shape[band]
+    limits.check_shape(shape[column], shape[row], count)
+    check_complete(hdu, data)
+    check_tiles(hdu, data, limits)
+    order = (row, column) if band is None else (band, row, column)
+    rest = [axis for axis in range(len(shape)) if axis not in order]
+    values: NDArray[np.generic] = np.transpose(np.asarray(hdu.data), [*order, *rest])
+    values = values.reshape(count, shape[row], shape[column])
     bands = named if len(named) == count else tuple(str(index + 1) for index in range(count))
-    unit = hdu.header.get("BUNIT") or primary.get("BUNIT")
-    wcs, scale = _coordinates(hdu.header)
-    return flux_image(values, bands, scale, wcs, str(unit).strip() if unit else None, "lower")
-
-
-def _band_names(header: Any, primary: Any) -> tuple[str, ...]:
-    """Names from BANDS, BAND0..., BAND or FILTER..., of the extension or else the primary one."""
-    for cards in (header, primary):
-        bands = str(cards.get("BANDS", "")).strip()
-        if bands:
-            parts = bands.replace(",", " ").split()
-            return tuple(parts) if len(parts) > 1 else tuple(bands)
-        numbered = [str(cards[f"BAND{i}"]).strip() for i in range(MAX_BANDS) if f"BAND{i}" in cards]
-        if numbered:
-            return tuple(numbered)
-        for key in ("BAND", "FILTER", "FILTER1", "FILTER2"):
-            words = str(cards.get(key, "")).split()
-            if words and not words[0].upper().startswith("CLEAR"):
-                return (words[0],)
-    return ()
-
-
-def _band_axis(header: Any, shape: tuple[int, ...], named: int) -> int:
-    """Tell which of three axes holds the bands, or say that it cannot be told."""
-    small = [axis for axis in range(3) if shape[axis] <= MAX_BANDS]
-    if not small:
-        raise ImageError(
-            f"The FITS cube {shape} has no axis of at most {MAX_BANDS} that could hold bands; "
-            "save one band, or one plane."
-        )
-    if str(header.get("CTYPE1", "")).startswith("RA") and 0 in small:
-        return 0
-    if len(small) == 1:
-        return small[0]
-    fitting = [axis for axis in small if shape[axis] == named]
-    if len(fitting) == 1:
-        return fitting[0]
-    raise ImageError(
-        f"The FITS cube {shape} does not tell which axis holds its bands; "
-        "name them in the header (BANDS = 'grz')."
+    unit = str(hdu.header.get("BUNIT") or primary.get("BUNIT") or "").strip()
+    wcs, scale, unplaced = coordinates(hdu.header, (len(shape) - row, len(shape) - column), file)
+    weight, flagged, unused = companions(file, hdu, order, data, limits)
+    return flux_image(
+        values, bands, scale, wcs, unit or None, "lower", weight, flagged, unplaced + unused
     )
-
-
-def _check_complete(hdu: Any, data: bytes) -> None:
-    place = hdu.fileinfo()
-    start, stated = int(place["datLoc"]), int(getattr(hdu, "size", 0) or 0)
-    if isinstance(hdu, fits.CompImageHDU):
-        header = hdu._bintable.header
-        stated = int(header["NAXIS1"]) * int(header["NAXIS2"]) + int(header.get("PCOUNT", 0))
-    if start + stated > len(data):
-        raise ImageError(
-            f"The FITS file is cut short: its header promises {start + stated:,} bytes and it "
-            f"has {len(data):,}."
-        )
-
-
-def _check_tiles(hdu: Any, data: bytes, limits: ImageLimits) -> None:
-    """Refuse tile compression that would unpack to more than the image, before unpacking it."""
-    if not isinstance(hdu, fits.CompImageHDU):
-        return
-    header = hdu._bintable.header
-    tile = [int(length) for length in hdu.tile_shape]
-    if any(length < 1 for length in tile) or int(np.prod(tile)) > MAX_BANDS * limits.max_pixels:
-        raise ImageError(f"The compressed FITS image has tiles of {tile} pixels; it is broken.")
-    tiles = int(np.prod([-(-whole // part) for whole, part in zip(hdu.shape, tile, strict=True)]))
-    if int(header["NAXIS2"]) != tiles:
-        raise ImageError(
-            f"The compressed FITS image needs {tiles} tiles and has {header['NAXIS2']}."
-        )
-    start = int(hdu._bintable.fileinfo()["datLoc"])
-    rows = np.frombuffer(data, hdu._bintable.columns.dtype.newbyteorder(">"), tiles, start)
-    heap = start + int(header.get("THEAP", int(header["NAXIS1"]) * tiles))
-    most = 8 * int(np.prod(tile)) + 65536
-    for column in hdu._bintable.columns:
-        width = {"B": 1, "I": 2, "J": 4}.get(_element(column.format), 0)
-        if not width:
-            continue
-        descriptors = rows[column.name].astype(np.int64).reshape(-1, 2)
-        if (descriptors < 0).any() or int(descriptors[:, 0].sum()) * width > len(data):
-            raise ImageError("The compressed FITS image is broken: its tiles overlap.")
-        gzipped = column.name == "GZIP_COMPRESSED_DATA" or "GZIP" in str(header["ZCMPTYPE"])
-        for length, offset in descriptors if gzipped else ():
-            packed = data[heap + offset : heap + offset + length * width]
-            if packed and len(zlib.decompressobj(47).decompress(packed, most + 1)) > most:
-                raise ImageError("A tile of the compressed FITS image unpacks beyond its size.")
-
-
-def _element(form: str) -> str:
-    """Element type of a variable-length column ("1PB(1234)" gives "B"), else ""."""
-    for kind in ("P", "Q"):
-        before, found, after = str(form).partition(kind)
-        if found and before in ("", "1"):
-            return after[:1]
-    return ""
-
-
-def _coordinates(header: Any) -> tuple[WCS | None, float | None]:
-    """Celestial WCS and its mean pixel scale in arcseconds; None where there is none."""
-    try:
-        wcs = WCS(header, naxis=2)
-        if not wcs.has_celestial:
-            return None, None
-        scale = float(np.sqrt(np.prod(proj_plane_pixel_scales(wcs)))) * 3600.0
-    except Exception:  # noqa: BLE001 - a broken WCS must not cost the image
-        return None, None
-    return (wcs, scale) if np.isfinite(scale) and scale > 0 else (wcs, None)

@@ -72,9 +72,15 @@ class GalaxyImage:
     unit : str or None
         Unit of the pixels as the header states it.
     missing : int
-        Number of values that were not finite; they hold the median of their band.
+        Number of values that were not finite or without weight; they hold the median of their band.
     origin : {"upper", "lower"}
         Where the first row belongs: at the top (pictures) or at the bottom (FITS).
+    weight : float32 [1 or bands, H, W], or None
+        Weight map of the file (inverse variance, exposure): finite, 0 where there is no data.
+    flagged : bool [1 or bands, H, W], or None
+        Pixels that the file's mask marks by any bit. Their values are as measured.
+    notes : tuple of str
+        Sentences on what of the file could not be used although the image could.
     """
 
     pixels: NDArray[np.float32]
@@ -85,6 +91,9 @@ class GalaxyImage:
     unit: str | None = None
     missing: int = 0
     origin: Literal["upper", "lower"] = "upper"
+    weight: NDArray[np.float32] | None = None
+    flagged: NDArray[np.bool_] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.pixels.ndim != 3 or self.pixels.dtype != np.float32:
@@ -96,6 +105,12 @@ class GalaxyImage:
             raise ValueError(f"{self.pixels.shape[0]} bands need as many names, not {self.bands}.")
         if self.kind == "rgb8" and self.bands != RGB:
             raise ValueError(f"An rgb8 image has the bands {RGB}, not {self.bands}.")
+        for plane in (self.weight, self.flagged):
+            if plane is not None and (
+                plane.shape[1:] != self.pixels.shape[1:]
+                or plane.shape[0] not in (1, len(self.bands))
+            ):
+                raise ValueError(f"A plane of {plane.shape} does not fit {self.pixels.shape}.")
 
 
 def flux_image(
@@ -105,8 +120,13 @@ def flux_image(
     wcs: WCS | None = None,
     unit: str | None = None,
     origin: Literal["upper", "lower"] = "upper",
+    weight: NDArray[np.float32] | None = None,
+    flagged: NDArray[np.bool_] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> GalaxyImage:
     """Make an image of measured values [bands, H, W]; fill and count those not finite.
+
+    Pixels whose weight is 0 count as not finite, unless that leaves a band without any.
 
     Raises
     ------
@@ -118,13 +138,21 @@ def flux_image(
     with np.errstate(over="ignore"):
         pixels = values.astype(np.float32)
     missing = 0
-    for name, band in zip(bands, pixels, strict=True):
+    for index, (name, band) in enumerate(zip(bands, pixels, strict=True)):
         bad = ~np.isfinite(band)
-        count = int(bad.sum())
-        if count == band.size:
+        if bad.all():
             raise ImageError(f"Band {name} has no finite value: every pixel is NaN or infinite.")
+        if weight is not None:
+            weightless = bad | (weight[min(index, len(weight) - 1)] == 0)
+            if weightless.all():
+                notes = (*notes, f"The weight of band {name} is 0 everywhere and is not used.")
+            else:
+                bad = weightless
+        count = int(bad.sum())
         if count:
             band[bad] = np.median(band[~bad])
             missing += count
     pixels = np.ascontiguousarray(pixels)
-    return GalaxyImage(pixels, "flux", bands, pixel_scale, wcs, unit, missing, origin)
+    return GalaxyImage(
+        pixels, "flux", bands, pixel_scale, wcs, unit, missing, origin, weight, flagged, notes
+    )

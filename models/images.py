@@ -6,17 +6,26 @@ import hashlib
 
 from models.fits_images import read_fits
 from models.galaxy_image import GalaxyImage, ImageError, ImageLimits
+from models.hdf5_images import HDF5, read_hdf5
+from models.image_facts import FACTS, image_facts
+from models.image_listing import image_extensions
+from models.looks import LOOKS, draw
 from models.pictures import picture_format, read_picture
 from models.preprocessing import Preprocessing, to_tensor
 from models.rendering import encode_png, to_rgb8
 
 __all__ = [
+    "FACTS",
+    "LOOKS",
     "GalaxyImage",
     "ImageError",
     "ImageLimits",
     "Preprocessing",
     "content_hash",
+    "draw",
     "encode_png",
+    "image_extensions",
+    "image_facts",
     "read_image",
     "to_rgb8",
     "to_tensor",
@@ -38,14 +47,17 @@ _IMPOSTORS = (
     (b"BZh", "packed with bzip2; unpack it"),
     (b"\xfd7zXZ", "packed with xz; unpack it"),
     (b"\x1f\x9d", "packed with compress; unpack it"),
-    (b"\x89HDF", "an HDF5 file"),
+    (b"\x89HDF", "an HDF5 file whose first bytes are damaged; copy it again"),
     (b"\x93NUMPY", "a numpy array; save it as FITS"),
 )
 
 
-def content_hash(data: bytes) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+def content_hash(data: bytes, extension: int | str | None = None) -> str:
+    """Return the SHA-256 of a file's bytes (and of the extension chosen), 64 hexadecimal digits."""
+    digest = hashlib.sha256(data)
+    if extension is not None:
+        digest.update(f"\0extension={extension}".encode())
+    return digest.hexdigest()
 
 
 def read_image(
@@ -53,8 +65,8 @@ def read_image(
 ) -> GalaxyImage:
     """Read an image file; what it is is decided by its content, never by its name.
 
-    JPEG, PNG (8 and 16 bit), WebP, TIFF (8, 16, 32 bit, float) and FITS (plain, .gz, .fz) are
-    read. Sizes are checked on the header, before anything is decoded.
+    JPEG, PNG (8 and 16 bit), WebP, TIFF (8, 16, 32 bit, float), FITS (plain, .gz, .fz) and HDF5
+    are read. Sizes are checked on the header, before anything is decoded.
 
     Parameters
     ----------
@@ -63,7 +75,8 @@ def read_image(
     limits : ImageLimits, optional
         What a file may cost; by default 64 MiB and 64 million pixels.
     extension : int or str, optional
-        Extension of a FITS file; see `read_fits` for the default.
+        Extension of a FITS file, or stamp of an HDF5 file; see `read_fits` and `read_hdf5` for
+        the default.
 
     Returns
     -------
@@ -79,11 +92,13 @@ def read_image(
     limits.check_bytes(len(data))
     if data.startswith((b"SIMPLE  =", b"\x1f\x8b")):
         return read_fits(data, limits, extension)
+    if data.startswith(HDF5):
+        return read_hdf5(data, limits, extension)
     name = picture_format(data)
     if name is None:
         raise ImageError(_not_an_image(data))
     if extension is not None:
-        raise ImageError(f"The file is a {name}; only FITS files have extensions.")
+        raise ImageError(f"The file is a {name}; only FITS and HDF5 files have extensions.")
     return read_picture(data, name, limits)
 
 
@@ -97,6 +112,6 @@ def _not_an_image(data: bytes) -> str:
     if start.startswith((b"{", b"<")):
         return "The file is not an image: it is text, often an error of the server."
     return (
-        "The file is not an image that is read (JPEG, PNG, WebP, TIFF, FITS); "
+        "The file is not an image that is read (JPEG, PNG, WebP, TIFF, FITS, HDF5); "
         f"it begins with {data[:8]!r}."
     )

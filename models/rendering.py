@@ -45,13 +45,18 @@ def to_rgb8(image: GalaxyImage) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1).astype(np.uint8))
     pixels = image.pixels[:, ::-1] if image.origin == "lower" else image.pixels
     if pixels.shape[0] == 1:
-        height = noise_units(pixels)
-        bright = max(50.0, float(np.percentile(height[0], 99.8)))
-        grey = asinh_stretch(height, bright=bright, levels=[(0.0, 1.0)])[0]
-        return np.repeat((grey * 255 + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
-    chosen = _red_to_blue(image.bands)
+        return grey_of(pixels[0])
+    chosen = red_to_blue(image.bands)
     units = _colour_units(pixels[chosen], [image.bands[index] for index in chosen])
     return lupton_rgb(units, (_LEVEL,) * 3, _SOFTENING, _OFFSET)
+
+
+def grey_of(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Draw one band [H, W] grey, as `to_rgb8` does: uint8 [H, W, 3], the first row on top."""
+    height = noise_units(plane[None])
+    bright = max(50.0, float(np.percentile(height[0], 99.8)))
+    grey = asinh_stretch(height, bright=bright, levels=[(0.0, 1.0)])[0]
+    return np.repeat((grey * 255 + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
 def _colour_units(bands: NDArray[np.float32], names: list[str]) -> NDArray[np.float32]:
@@ -84,7 +89,7 @@ def encode_png(rgb: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _red_to_blue(bands: tuple[str, ...]) -> list[int]:
+def red_to_blue(bands: tuple[str, ...]) -> list[int]:
     """Indices of the bands to show as red, green and blue; of two bands, red and blue."""
     if bands == RGB:
         return [0, 1, 2]

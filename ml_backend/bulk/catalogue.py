@@ -1,4 +1,4 @@
-"""Catalogues of images: CSV, FITS and Parquet tables with a column of paths or addresses."""
+"""Catalogues of images: tables with a column of paths or addresses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def read_catalogue(path: Path, id_column: str | None, image_column: str | None) 
     Parameters
     ----------
     path : Path
-        CSV (comma, semicolon or tab; UTF-8; may be gzipped), FITS binary table, or Parquet.
+        CSV (comma, semicolon or tab; UTF-8; may be gzipped), ECSV, FITS binary table, VOTable,
+        or Parquet.
     id_column, image_column : str or None
         None: told by the usual names, if exactly one of them is there.
 
@@ -42,7 +43,7 @@ def read_catalogue(path: Path, id_column: str | None, image_column: str | None) 
     table = open_table(path)
     names = table.names
     image = _image_column(path, names, image_column)
-    key = _id_column(path, names, id_column)
+    key = id_column_of(path, names, id_column)
     columns = table.read([name for name in (key, image) if name])
     addresses = columns[image]
     if not addresses:
@@ -106,28 +107,57 @@ def _refuse_web(path: Path, addresses: Iterable[str]) -> None:
         )
 
 
-def _id_column(path: Path, names: Sequence[str], wanted: str | None) -> str | None:
-    if wanted is not None:
-        return _named(path, names, wanted, "--id-column")
+def id_column_of(path: Path, names: Sequence[str], wanted: str | None) -> str | None:
+    """Return the column of the ids, None if there is none that is known."""
     exact = [name for name in names if name.lower() == "id"]
-    found = exact or [name for name in names if name.lower() in ID_COLUMNS]
+    known = ("id",) if exact else ID_COLUMNS
+    return find_column(path, names, wanted, known, "the ids", "--id-column")
+
+
+def find_column(
+    path: Path,
+    names: Sequence[str],
+    wanted: str | None,
+    known: Sequence[str],
+    what: str,
+    option: str,
+) -> str | None:
+    """Return the column that is wanted, else the one of a known name (in any case of letters).
+
+    Parameters
+    ----------
+    path : Path
+        The table, for messages.
+    names : sequence of str
+        Its columns.
+    wanted : str or None
+        What the person said.
+    known : sequence of str
+        Names in small letters.
+    what, option : str
+        What is looked for, and the option that names it, for messages.
+
+    Raises
+    ------
+    SourceError
+        The wanted one is not there, or several have known names.
+    """
+    if wanted is not None:
+        return _named(path, names, wanted, option)
+    found = [name for name in names if name.lower() in known]
     if len(found) > 1:
-        _ambiguous(path, names, found, "the ids", "--id-column")
+        _ambiguous(path, names, found, what, option)
     return found[0] if found else None
 
 
 def _image_column(path: Path, names: Sequence[str], wanted: str | None) -> str:
-    if wanted is not None:
-        return _named(path, names, wanted, "--image-column")
-    found = [name for name in names if name.lower() in IMAGE_COLUMNS]
-    if len(found) > 1:
-        _ambiguous(path, names, found, "the images", "--image-column")
-    if not found:
+    found = find_column(path, names, wanted, IMAGE_COLUMNS, "the images", "--image-column")
+    if found is None:
         raise SourceError(
             f"{path} has no column that is known to hold images ({', '.join(IMAGE_COLUMNS)}). "
             f"Name it with --image-column. Its columns: {listed(names, 40)}."
         )
-    return found[0]
+    return found
 
 
 def _named(path: Path, names: Sequence[str], wanted: str, option: str) -> str:

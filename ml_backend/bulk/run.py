@@ -23,6 +23,7 @@ from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.files import read_file
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.loop.encoding import image_limits
+from ml_backend.pictures.addresses import extension_of
 from ml_backend.settings import Settings
 from models.images import ImageError, read_image, to_tensor
 from models.throughput import Plan, Prepared, encode_stream, plan_for
@@ -179,7 +180,10 @@ def _preparer(
     def prepare(index: int) -> Prepared[Outcome]:
         try:
             data, stamp = load(items[index])
-            tensor = to_tensor(read_image(data, limits), lvm.preprocessing)
+            extension = (
+                extension_of(items[index].address) if scheme_of(items[index].address) else None
+            )
+            tensor = to_tensor(read_image(data, limits, extension), lvm.preprocessing)
             return Prepared(Outcome(index, None, "", stamp), tensor)
         except (FetchError, ImageError) as error:
             return Prepared(Outcome(index, None, str(error)))

@@ -1,6 +1,23 @@
 """The ``galaxyloop`` command; each module registers its commands on import."""
 
-from ml_backend.cli import embeddings, listing, networks, pretraining, processes, projects
+from ml_backend.cli import (
+    catalogues,
+    embeddings,
+    listing,
+    networks,
+    pretraining,
+    processes,
+    projects,
+)
 from ml_backend.cli.command import main
 
-__all__ = ["embeddings", "listing", "main", "networks", "pretraining", "processes", "projects"]
+__all__ = [
+    "catalogues",
+    "embeddings",
+    "listing",
+    "main",
+    "networks",
+    "pretraining",
+    "processes",
+    "projects",
+]

@@ -199,8 +199,9 @@ class ProjectChecks:
     def images(self) -> None:
         """Its images can be fetched."""
         config = answerable(self._project)
-        field = config.controls[0].image_field
-        fetcher = ImageFetcher(self._settings, self._client)
+        field = config.answered[0].image_field
+        pictures = self._store.picture_addresses() if self._store else None
+        fetcher = ImageFetcher(self._settings, self._client, pictures)
         for tried, task in enumerate(
             self._client.tasks(self._id, page_size=IMAGES_TRIED, annotations=False)
         ):

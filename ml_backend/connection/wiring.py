@@ -133,7 +133,7 @@ def answerable(project: Mapping[str, Any]) -> LabelConfig:
         There is none that can be answered.
     """
     config = parse_controls(str(project.get("label_config", "")))
-    if not config.controls:
+    if not config.answered:
         reasons = "; ".join(f"<{tag.tag}> {tag.reason}" for tag in config.unsupported)
         raise LabelConfigError(
             f"Project {project.get('id')} asks nothing that can be answered"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
@@ -14,7 +15,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.poolmanager import PoolManager
 
-from ml_backend.errors import SettingsError
+from ml_backend.errors import FetchError, SettingsError
 
 Permission = Literal["named", "public"]
 
@@ -110,6 +111,28 @@ def session(permission: Permission) -> requests.Session:
         made.mount("http://", _GuardedAdapter())
         made.mount("https://", _GuardedAdapter())
     return made
+
+
+def split_address(address: str) -> SplitResult:
+    """Split an address; refuse (`FetchError`) what programs read in different ways."""
+    if re.search(r"[\x00-\x20\x7f\\]", address):
+        raise FetchError(f"{shown(address)} holds a backslash or control character.")
+    try:
+        parts = urlsplit(address)
+        _ = parts.port
+    except ValueError as error:
+        raise FetchError(f"{shown(address)} is no valid address: {error}.") from None
+    if parts.username is not None or parts.password is not None:
+        raise FetchError("An image address may not hold a user name or password.")
+    if ".." in unquote(unquote(parts.path)).split("/"):
+        raise FetchError(f"{shown(address)} holds '..'; write the address without it.")
+    return parts
+
+
+def shown(address: str) -> str:
+    """Return an address as it may stand in a message: no query (signatures), no user, not long."""
+    bare = re.sub(r"//[^/@]*@", "//", address.split("?")[0].split("#")[0])
+    return repr(bare if len(bare) <= 120 else bare[:117] + "...")
 
 
 def _host_port(parts: SplitResult) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from ml_backend.errors import FetchError
@@ -53,3 +54,48 @@ def read_file(path: Path, named: str, max_bytes: int) -> tuple[bytes, os.stat_re
             "raise GALAXYLOOP_IMAGE_MAX_BYTES."
         )
     return data, status
+
+
+def find_file(folders: Sequence[Path], named: str) -> Path | None:
+    """Find a local file of Label Studio in one of the folders that we may read.
+
+    Parameters
+    ----------
+    folders : sequence of Path
+        Allowed folders.
+    named : str
+        Path relative to Label Studio's root, of which ours may be a subfolder.
+
+    Returns
+    -------
+    Path or None
+        Resolved; None where it lies in none of them.
+
+    Raises
+    ------
+    FetchError
+        The name leads out of the folder, by itself or by a link.
+    """
+    relative = Path(named.lstrip("/"))
+    if not relative.parts:
+        raise FetchError(f"The local file {named!r} names no file.")
+    if ".." in relative.parts:
+        raise FetchError(
+            f"The local file {named!r} leads out of its folder; write it without '..'."
+        )
+    for folder in folders:
+        root = folder.resolve()
+        tries = [root / relative]
+        if relative.parts[0] == root.name:
+            tries.append(root.parent / relative)
+        for path in tries:
+            if not os.path.lexists(path):
+                continue
+            real = Path(os.path.realpath(path))
+            if not real.is_relative_to(root):
+                raise FetchError(
+                    f"The local file {named!r} is a link out of {folder}. Put the file "
+                    "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
+                )
+            return real
+    return None

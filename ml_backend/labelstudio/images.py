@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 import threading
 import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, unquote, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qs, urljoin
 
 import requests
 
 from ml_backend.errors import FetchError, LabelStudioError
-from ml_backend.labelstudio.addresses import HostRules, Permission, PrivateAddress, session
+from ml_backend.labelstudio.addresses import (
+    HostRules,
+    Permission,
+    PrivateAddress,
+    session,
+    shown,
+    split_address,
+)
 from ml_backend.labelstudio.client import LabelStudioClient
-from ml_backend.labelstudio.files import read_file
+from ml_backend.labelstudio.data_uris import decode
+from ml_backend.labelstudio.files import find_file, read_file
+from ml_backend.pictures.addresses import PictureAddresses
 from ml_backend.settings import Settings
 
 _CHUNK = 64 * 1024
 _MOST_REDIRECTS = 4
+_RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
 _UPLOADS = "/data/upload/"
 _LOCAL_FILES = "/data/local-files/"
 # What Label Studio serves of a task's files; everything else of it is none of an image's business.
@@ -36,10 +45,19 @@ class ImageFetcher:
         Allowed hosts and folders, limits of size and time.
     client : LabelStudioClient
         Gives Label Studio's address, and the token for files that Label Studio keeps.
+    pictures : PictureAddresses, optional
+        Tells what lies behind the addresses of our own pictures: the image is read, not the
+        picture.
     """
 
-    def __init__(self, settings: Settings, client: LabelStudioClient) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: LabelStudioClient,
+        pictures: PictureAddresses | None = None,
+    ) -> None:
         self._client = client
+        self._pictures = pictures
         self._rules = HostRules(client.url, settings.image_hosts)
         self._folders = tuple(Path(folder) for folder in settings.image_folders)
         self._max_bytes = settings.image_max_bytes
@@ -54,7 +72,8 @@ class ImageFetcher:
         address : str
             ``data:`` URI; ``http(s)://`` on Label Studio or an allowed host; ``/data/upload/...``
             and ``/data/local-files/?d=...`` of Label Studio (with or without its host), the latter
-            read straight from an allowed folder where it lies in one.
+            read straight from an allowed folder where it lies in one. Of the address of one of our
+            pictures, the file that it is drawn of.
 
         Returns
         -------
@@ -70,76 +89,50 @@ class ImageFetcher:
             raise FetchError("The task names no image: its field is empty or no text.")
         address = address.strip()
         if address[:5].lower() == "data:":
-            return self._decode(address)
+            return decode(address, self._max_bytes)
+        if self._pictures is not None:
+            address = self._pictures.source(address)
         address = address.replace(" ", "%20")
-        parts = _split(address)
+        parts = split_address(address)
         if parts.scheme:
             if parts.scheme not in ("http", "https"):
                 raise FetchError(_foreign_scheme(parts.scheme))
         elif not _FILE_PATHS.match(parts.path) or parts.netloc:
             raise FetchError(
-                f"{_shown(address)} is no address that can be read. Use http(s)://, a data: URI, "
+                f"{shown(address)} is no address that can be read. Use http(s)://, a data: URI, "
                 "or what Label Studio writes itself (/data/upload/..., /data/local-files/?d=...)."
             )
         if parts.path == _LOCAL_FILES:
-            found = self._from_folders(parts)
+            found = self._find(parts)
             if found is not None:
-                return found
+                return read_file(*found, self._max_bytes)[0]
         return self._download(self._absolute(address, parts))
 
-    def _decode(self, address: str) -> bytes:
-        head, comma, content = address.partition(",")
-        if not comma:
-            raise FetchError("The data: URI has no comma, so no content.")
-        # Base64 grows by a third, percent signs threefold: too long in any case.
-        if len(content) > 3 * self._max_bytes + 4:
-            raise FetchError(self._too_large("The data: URI"))
-        if head.lower().endswith(";base64"):
-            try:
-                # Spaces stand for "+" where an address was decoded once too often.
-                text = unquote(content).strip().replace(" ", "+")
-                data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
-            except (binascii.Error, ValueError) as error:
-                raise FetchError(
-                    f"The data: URI holds broken base64 ({error}). Import the task again."
-                ) from None
-        else:
-            data = unquote_to_bytes(content)
-        if len(data) > self._max_bytes:
-            raise FetchError(self._too_large("The data: URI"))
-        if not data:
-            raise FetchError("The data: URI is empty.")
-        return data
+    def stamp(self, address: str) -> str:
+        """Return something that changes when a file in an allowed folder does, else "".
 
-    def _from_folders(self, parts: SplitResult) -> bytes | None:
-        """Read a local file from an allowed folder; None where it lies in none of them."""
+        Raises
+        ------
+        FetchError
+            As `fetch` for the same address, where that can be told without reading.
+        """
+        address = address.strip().replace(" ", "%20")
+        if not address.startswith(("/", "http")):
+            return ""
+        parts = split_address(address)
+        found = self._find(parts) if parts.path == _LOCAL_FILES else None
+        try:
+            status = os.stat(found[0]) if found else None
+        except OSError:
+            return ""
+        return f"{status.st_size} {status.st_mtime_ns}" if status else ""
+
+    def _find(self, parts: SplitResult) -> tuple[Path, str] | None:
         named = parse_qs(parts.query).get("d", [""])[0]
         if not named or "\0" in named:
-            raise FetchError(f"{_shown(parts.geturl())} names no file (its ?d= is missing or odd).")
-        relative = Path(named.lstrip("/"))
-        if not relative.parts:
-            raise FetchError(f"The local file {named!r} names no file.")
-        if ".." in relative.parts:
-            raise FetchError(
-                f"The local file {named!r} leads out of its folder; write it without '..'."
-            )
-        for folder in self._folders:
-            root = folder.resolve()
-            # The address is relative to Label Studio's root, of which ours may be a subfolder.
-            tries = [root / relative]
-            if relative.parts[0] == root.name:
-                tries.append(root.parent / relative)
-            for path in tries:
-                if not os.path.lexists(path):
-                    continue
-                real = Path(os.path.realpath(path))
-                if not real.is_relative_to(root):
-                    raise FetchError(
-                        f"The local file {named!r} is a link out of {folder}. Put the file "
-                        "itself there, or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
-                    )
-                return read_file(real, named, self._max_bytes)[0]
-        return None
+            raise FetchError(f"{shown(parts.geturl())} names no file (its ?d= is missing or odd).")
+        path = find_file(self._folders, named)
+        return None if path is None else (path, named)
 
     def _absolute(self, address: str, parts: SplitResult) -> str:
         kept = parts.path.startswith((_UPLOADS, _LOCAL_FILES))
@@ -160,11 +153,11 @@ class ImageFetcher:
                 try:
                     address = urljoin(address, response.headers["Location"])
                 except ValueError:
-                    raise FetchError(f"{_shown(address)} redirects to no valid address.") from None
-        raise FetchError(f"{_shown(address)} redirects without end.")
+                    raise FetchError(f"{shown(address)} redirects to no valid address.") from None
+        raise FetchError(f"{shown(address)} redirects without end.")
 
     def _permit(self, address: str) -> tuple[Permission, str | None]:
-        parts = _split(address)
+        parts = split_address(address)
         if parts.scheme not in ("http", "https"):
             raise FetchError(_foreign_scheme(parts.scheme))
         permission = self._rules.permission(parts)
@@ -200,9 +193,9 @@ class ImageFetcher:
                 headers={"Accept": "image/*, application/fits, */*;q=0.5"},
             )
         except requests.Timeout:
-            raise FetchError(self._too_slow(address)) from None
+            raise FetchError(self._too_slow(address), retryable=True) from None
         except (requests.RequestException, OSError, ValueError) as error:
-            raise FetchError(_failed(address, error)) from None
+            raise _failed(address, error) from None
         if response.status_code >= 400:
             status = response.status_code
             response.close()
@@ -214,32 +207,36 @@ class ImageFetcher:
                     "Serving local files is off in Label Studio, or the file is in no storage of "
                     "it; or name its folder in GALAXYLOOP_IMAGE_FOLDERS."
                 )
-            raise FetchError(f"{_shown(address)} answered {status}. {advice}")
+            raise FetchError(
+                f"{shown(address)} answered {status}. {advice}",
+                retryable=status in _RETRYABLE,
+                retry_after=_seconds(response.headers.get("Retry-After", "")),
+            )
         return response
 
     def _content(self, response: requests.Response, address: str, deadline: float) -> bytes:
         if "text/html" in response.headers.get("Content-Type", ""):
             raise FetchError(
-                f"{_shown(address)} answered with a web page (a login?), not with an image."
+                f"{shown(address)} answered with a web page (a login?), not with an image."
             )
         try:
             announced = int(response.headers.get("Content-Length", "0"))
         except ValueError:
             announced = 0
         if announced > self._max_bytes:
-            raise FetchError(self._too_large(_shown(address)))
+            raise FetchError(self._too_large(shown(address)))
         data = bytearray()
         try:
             for chunk in response.iter_content(_CHUNK):
                 data += chunk
                 if len(data) > self._max_bytes:
-                    raise FetchError(self._too_large(_shown(address)))
+                    raise FetchError(self._too_large(shown(address)))
                 if time.monotonic() > deadline:
-                    raise FetchError(self._too_slow(address))
+                    raise FetchError(self._too_slow(address), retryable=True)
         except (requests.RequestException, OSError) as error:
-            raise FetchError(_failed(address, error)) from None
+            raise _failed(address, error) from None
         if not data:
-            raise FetchError(f"{_shown(address)} is empty (0 bytes).")
+            raise FetchError(f"{shown(address)} is empty (0 bytes).")
         return bytes(data)
 
     def _session(self, permission: Permission) -> requests.Session:
@@ -257,25 +254,9 @@ class ImageFetcher:
 
     def _too_slow(self, address: str) -> str:
         return (
-            f"{_shown(address)} did not arrive within {self._timeout:g} s. Check its server, or "
+            f"{shown(address)} did not arrive within {self._timeout:g} s. Check its server, or "
             "raise GALAXYLOOP_IMAGE_TIMEOUT."
         )
-
-
-def _split(address: str) -> SplitResult:
-    """Split an address; refuse what programs read in different ways."""
-    if re.search(r"[\x00-\x20\x7f\\]", address):
-        raise FetchError(f"{_shown(address)} holds a backslash or control character.")
-    try:
-        parts = urlsplit(address)
-        _ = parts.port
-    except ValueError as error:
-        raise FetchError(f"{_shown(address)} is no valid address: {error}.") from None
-    if parts.username is not None or parts.password is not None:
-        raise FetchError("An image address may not hold a user name or password.")
-    if ".." in unquote(unquote(parts.path)).split("/"):
-        raise FetchError(f"{_shown(address)} holds '..'; write the address without it.")
-    return parts
 
 
 def _foreign_scheme(scheme: str) -> str:
@@ -285,18 +266,29 @@ def _foreign_scheme(scheme: str) -> str:
     return f"Images may not be read from {scheme}: addresses. {advice}"
 
 
-def _failed(address: str, error: Exception) -> str:
+def _failed(address: str, error: Exception) -> FetchError:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, PrivateAddress):
-            return f"{_shown(address)} is refused: {cause}. Name the host itself to allow it."
+            return FetchError(
+                f"{shown(address)} is refused: {cause}. Name the host itself to allow it."
+            )
         reason = getattr(cause, "reason", None)
         inner = next((arg for arg in cause.args if isinstance(arg, BaseException)), None)
         cause = reason if isinstance(reason, BaseException) else inner or cause.__context__
-    return f"{_shown(address)} cannot be read ({type(error).__name__}). Check the address."
+    return FetchError(
+        f"{shown(address)} cannot be read ({type(error).__name__}). Check the address.",
+        retryable=not isinstance(error, ValueError),
+    )
 
 
-def _shown(address: str) -> str:
-    """An address as it may stand in a message: no query (signatures), no user, not too long."""
-    bare = re.sub(r"//[^/@]*@", "//", address.split("?")[0].split("#")[0])
-    return repr(bare if len(bare) <= 120 else bare[:117] + "...")
+def _seconds(text: str) -> float:
+    """Return the seconds that a Retry-After header asks for; 0 if it says nothing."""
+    try:
+        return max(0.0, float(text))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
+    except ValueError:
+        return 0.0

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
 
-_ORIGINS = ("manual", "prediction", "prediction-changed")
+ORIGINS = ("manual", "prediction", "prediction-changed")
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ def _chosen(
         if control is None:
             continue
         origin = region.get("origin")
-        origins[control.name] = origin if origin in _ORIGINS else "unknown"
+        origins[control.name] = origin if origin in ORIGINS else "unknown"
         value = region.get("value")
         labels = value.get("choices") if isinstance(value, dict) else None
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):

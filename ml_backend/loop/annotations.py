@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.labelstudio.regions import read_annotation
+from ml_backend.loop.typed_votes import typed_rows
 from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
 
 
@@ -48,7 +49,7 @@ def main_field(config: LabelConfig) -> str:
 
     A task has one embedding; controls on another image of the same task are left alone.
     """
-    return config.controls[0].image_field if config.controls else ""
+    return config.answered[0].image_field if config.answered else ""
 
 
 def take_in(
@@ -139,9 +140,13 @@ class _Served:
 
     def labels(self, task_id: int, version: str | None) -> dict[str, list[str]]:
         """Return the labels that a version suggested, by control."""
-        row = self._rankings.get((version or "", task_id))
-        answers = row.answers if row is not None else {}
+        answers = self.answers(task_id, version)
         return {control: list(answer["labels"]) for control, answer in answers.items()}
+
+    def answers(self, task_id: int, version: str | None) -> dict[str, Any]:
+        """Return all that a version suggested, by control."""
+        row = self._rankings.get((version or "", task_id))
+        return row.answers if row is not None else {}
 
     def from_audit(self, task_id: int, version: str | None) -> bool:
         """Tell whether a version served the task by its audit arm."""
@@ -173,7 +178,8 @@ def _take_annotation(
     version = version or served.version(task.id, annotation)
     if first is not None:
         version = first.shown_version
-    shown = served.labels(task.id, version) if annotation.get("parent_prediction") else {}
+    was_shown = bool(annotation.get("parent_prediction"))
+    shown = served.labels(task.id, version) if was_shown else {}
     common: dict[str, Any] = {
         "annotation_id": annotation["id"],
         "project_id": project.id,
@@ -199,21 +205,29 @@ def _take_annotation(
             "accepted": same,
             "problem": _unknown(answer.unknown),
         }
+    if not skipped:
+        suggested = served.answers(task.id, version) if was_shown else {}
+        rows |= typed_rows(annotation, config, suggested)
+    answered = {control.name for control in config.answered}
     for control, values in rows.items():
         vote = before.pop(control, None)
         if vote is None:
             session.add(Vote(control=control, **common, **values))
             report.votes_added += 1
-        elif not unchanged or set(values["labels"]) != set(vote.labels):
+        elif not unchanged or _differs(vote, values):
             for name, value in {**common, **values}.items():
                 setattr(vote, name, value)
             report.votes_changed += 1
     # With a changed configuration an untouched annotation keeps its answers to former controls:
     # they are not used, but come back with their control.
     for vote in before.values():
-        if not unchanged or config.control(vote.control) is not None:
+        if not unchanged or vote.control in answered:
             session.delete(vote)
             report.votes_removed += 1
+
+
+def _differs(vote: Vote, values: dict[str, Any]) -> bool:
+    return set(values["labels"]) != set(vote.labels) or values.get("answer") != vote.answer
 
 
 def _no_image(image_field: str) -> str:

@@ -20,6 +20,7 @@ import structlog
 from sqlalchemy import and_, or_, select, update
 
 from ml_backend.errors import FetchError, SettingsError
+from ml_backend.pictures.addresses import extension_of
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore
@@ -222,11 +223,12 @@ def encode(
 
         try:
             data = fetcher.fetch(job.address)
-            digest = content_hash(data)
+            extension = extension_of(job.address)
+            digest = content_hash(data, extension)
             known = Encoded(job.task_id, job.address, digest, None, None)
             if digest in embeddings:
                 return Prepared(known)
-            tensor = to_tensor(read_image(data, limits), lvm.preprocessing)
+            tensor = to_tensor(read_image(data, limits, extension), lvm.preprocessing)
             return Prepared(known, tensor, digest)
         except (FetchError, ImageError) as error:
             return broken(str(error))

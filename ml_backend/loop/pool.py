@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
 from ml_backend.loop.acquisition import audit_order
 from ml_backend.loop.consensus import CastVote, Consensus, consensus
 from ml_backend.loop.prediction import learned_controls
@@ -87,40 +90,12 @@ def load_pool(
             .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
             .order_by(Task.id)
         ).all()
-        given = session.execute(
-            select(
-                Vote.annotation_id,
-                Vote.control,
-                Vote.task_id,
-                Vote.annotator,
-                Vote.labels,
-                Vote.updated_at,
-                Vote.audit,
-            )
-            .where(Vote.project_id == project_id, ~Vote.skipped)
-            .order_by(Vote.annotation_id, Vote.control)
-        ).all()
+        used = counting_votes(session, project_id, learned_controls(config))
     rows, found = embeddings.view([task.content_hash for task in tasks])
     ids = np.array([task.id for task in tasks], np.int64)[found]
     open_ = np.array([not task.is_labeled for task in tasks], np.bool_)[found]
 
-    labels = {control.name: set(control.labels) for control in learned_controls(config)}
-    used = [
-        vote
-        for vote in given
-        if vote.control in labels and (not vote.labels or labels[vote.control] & set(vote.labels))
-    ]
-    cast = [
-        CastVote(
-            vote.task_id,
-            f"person {vote.annotator}" if vote.annotator else f"annotation {vote.annotation_id}",
-            vote.control,
-            tuple(vote.labels),
-            vote.updated_at.timestamp() if vote.updated_at else 0.0,
-        )
-        for vote in used
-    ]
-    agreed = consensus(cast, learned_controls(config))
+    agreed = consensus(cast_votes(used), learned_controls(config))
     voted = np.unique(np.concatenate([c.task_ids for c in agreed.values()] or [ids[:0]]))
     told = [[*vote[:4], sorted(vote.labels)] for vote in used]
     return Pool(
@@ -135,6 +110,48 @@ def load_pool(
         ),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
     )
+
+
+def counting_votes(
+    session: Session, project_id: int, controls: Sequence[ChoicesControl]
+) -> list[Any]:
+    """Return the votes that count, by annotation and control.
+
+    Left out are skips, and votes on controls or labels that are none of `controls`'.
+    """
+    given = session.execute(
+        select(
+            Vote.annotation_id,
+            Vote.control,
+            Vote.task_id,
+            Vote.annotator,
+            Vote.labels,
+            Vote.updated_at,
+            Vote.audit,
+        )
+        .where(Vote.project_id == project_id, ~Vote.skipped)
+        .order_by(Vote.annotation_id, Vote.control)
+    ).all()
+    labels = {control.name: set(control.labels) for control in controls}
+    return [
+        vote
+        for vote in given
+        if vote.control in labels and (not vote.labels or labels[vote.control] & set(vote.labels))
+    ]
+
+
+def cast_votes(votes: Iterable[Any]) -> list[CastVote]:
+    """Return votes from `counting_votes` as the consensus takes them."""
+    return [
+        CastVote(
+            vote.task_id,
+            f"person {vote.annotator}" if vote.annotator else f"annotation {vote.annotation_id}",
+            vote.control,
+            tuple(vote.labels),
+            vote.updated_at.timestamp() if vote.updated_at else 0.0,
+        )
+        for vote in votes
+    ]
 
 
 def _audited(task_ids: Ids, voted: Ids, drawn: list[int], seed: int) -> frozenset[int]:

@@ -293,7 +293,8 @@ class Predictor:
         with self._lock:
             if self._fetcher is None:
                 client = LabelStudioClient.from_settings(settings)
-                self._fetcher = ImageFetcher(settings, client)
+                pictures = self._store.picture_addresses()
+                self._fetcher = ImageFetcher(settings, client, pictures)
             return self._fetcher
 
 

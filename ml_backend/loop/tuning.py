@@ -26,6 +26,7 @@ from ml_backend.loop.prediction import learned_controls
 from ml_backend.loop.project_lvm import lvm_in_use, tuned_lvm
 from ml_backend.loop.trial import withheld
 from ml_backend.loop.work import RoundContext
+from ml_backend.pictures.addresses import extension_of
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Task, Tuning
 from ml_backend.store.tuned_lvms import tuned_folder, write_tuned
@@ -243,10 +244,11 @@ def _drawn(
 ) -> Canvas | None:
     try:
         data = fetch(task.image)
+        extension = extension_of(task.image)
         # Another image than the one that people answered for teaches nothing.
-        if content_hash(data) != task.content_hash:
+        if content_hash(data, extension) != task.content_hash:
             return None
-        return frame.draw(read_image(data, limits))
+        return frame.draw(read_image(data, limits, extension))
     except (FetchError, ImageError) as error:
         _log.info("image_not_had_again", task=task.id, reason=str(error))
         return None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import BoundedSemaphore
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import structlog
 from flask import Blueprint, request
 
-from ml_backend.errors import Busy
+from ml_backend.protocol.admission import Admission
 from ml_backend.protocol.payloads import (
     PredictRequest,
     parse,
@@ -37,36 +35,6 @@ class Predicts(Protocol):
         ...
 
 
-class Admission:
-    """Lets in so many requests at once and sends the rest away, instead of letting them pile up.
-
-    Parameters
-    ----------
-    most : int
-        Requests at work at once.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._places = BoundedSemaphore(most)
-
-    @contextmanager
-    def place(self) -> Iterator[None]:
-        """Hold one place.
-
-        Raises
-        ------
-        Busy
-            If none is free; nobody waits here, since a waiting request keeps a thread from
-            answering ``/health``.
-        """
-        if not self._places.acquire(blocking=False):
-            raise Busy("As many predictions are at work as may be at once.", retry_after=2)
-        try:
-            yield
-        finally:
-            self._places.release()
-
-
 def create_predict(
     settings: Settings, store: Store, predictor_of: Callable[[int], Predicts]
 ) -> Blueprint:
@@ -82,7 +50,7 @@ def create_predict(
         Project id to what predicts for it; called for connected projects only.
     """
     blueprint = Blueprint("predict", __name__)
-    admission = Admission(settings.max_predict_requests)
+    admission = Admission(settings.max_predict_requests, "predictions")
 
     @blueprint.post("/predict")
     def predict() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Collection
 
 from flask import Flask, Request, Response, request
 
@@ -81,12 +82,17 @@ def wrong_secret() -> Problem:
     )
 
 
-def register_security(app: Flask, gate: Gate) -> None:
-    """Make `app` ask for credentials on every path but ``/webhook``, which asks by itself."""
+def register_security(app: Flask, gate: Gate, own: Collection[str] = ()) -> None:
+    """Make `app` ask for credentials, but for ``/webhook`` and the endpoints `own`.
+
+    These ask by themselves: for a secret, or for a signature in the address.
+    """
 
     @app.before_request
     def _authenticate() -> None:
-        if request.path != "/webhook" and not gate.knows(request):
+        if request.path == "/webhook" or request.endpoint in own:
+            return
+        if not gate.knows(request):
             raise unauthorised()
 
     @app.after_request

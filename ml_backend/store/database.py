@@ -20,14 +20,15 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from ml_backend.errors import SettingsError, StoreError
+from ml_backend.pictures.addresses import PictureAddresses
 from ml_backend.settings import Settings
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.jobs import JobStore
 from ml_backend.store.projects import ProjectStore
-from ml_backend.store.secrets import webhook_secret
+from ml_backend.store.secrets import picture_secret, webhook_secret
 from ml_backend.store.tunings import TuningStore
 
-HEAD = "0002"
+HEAD = "0003"
 """Newest revision of the schema that this program knows."""
 
 _LOCK_KEY = 0x6761_6C61  # any constant will do, for PostgreSQL's advisory lock
@@ -104,6 +105,15 @@ class Store:
     def webhook_secret(self) -> str:
         """Return the secret that webhooks must carry, made once when it is not set."""
         return webhook_secret(self.settings)
+
+    def picture_secret(self) -> str:
+        """Return the secret that signs addresses of pictures, made once when it is not set."""
+        return picture_secret(self.settings)
+
+    def picture_addresses(self) -> PictureAddresses:
+        """Return what makes and reads the addresses of our pictures."""
+        days = self.settings.picture_days
+        return PictureAddresses(self.picture_secret(), self.settings.browser_url, days)
 
     def close(self) -> None:
         """Close all connections and files."""

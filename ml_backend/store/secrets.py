@@ -1,4 +1,4 @@
-"""The one secret that we make ourselves: what webhooks must carry."""
+"""The secrets that we make ourselves: what webhooks must carry, what signs pictures' addresses."""
 
 from __future__ import annotations
 
@@ -18,13 +18,31 @@ def webhook_secret(settings: Settings) -> str:
         The file can be neither read nor made, or is empty.
     """
     given = settings.webhook_secret.get_secret_value()
-    if given:
-        return given
-    path = settings.model_dir / "webhook-secret"
+    remedy = "Delete it and run `galaxyloop connect` again."
+    return given or _kept(settings, "webhook-secret", "GALAXYLOOP_WEBHOOK_SECRET", remedy)
+
+
+def picture_secret(settings: Settings) -> str:
+    """Return the secret that signs addresses of pictures, kept as the one of webhooks is.
+
+    It is another one, since whoever sees webhooks in Label Studio could sign pictures with theirs.
+
+    Raises
+    ------
+    StoreError
+        As of `webhook_secret`.
+    """
+    given = settings.picture_secret.get_secret_value()
+    remedy = "Delete it and import tasks with pictures again."
+    return given or _kept(settings, "picture-secret", "GALAXYLOOP_PICTURE_SECRET", remedy)
+
+
+def _kept(settings: Settings, name: str, setting: str, remedy: str) -> str:
+    path = settings.model_dir / name
     try:
         settings.model_dir.mkdir(parents=True, exist_ok=True)
         if not path.exists():
-            made = path.with_name(f".webhook-secret.{os.getpid()}.{secrets.token_hex(4)}")
+            made = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
             handle = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(handle, "w") as file:
                 file.write(secrets.token_urlsafe(32))
@@ -37,9 +55,9 @@ def webhook_secret(settings: Settings) -> str:
         secret = path.read_text().strip()
     except OSError as error:
         raise StoreError(
-            f"The webhook secret {path} cannot be read or made ({error.strerror}). "
-            "Make the folder writable, or set GALAXYLOOP_WEBHOOK_SECRET."
+            f"The {name.replace('-', ' ')} {path} cannot be read or made ({error.strerror}). "
+            f"Make the folder writable, or set {setting}."
         ) from error
     if not secret:
-        raise StoreError(f"{path} is empty. Delete it and run `galaxyloop connect` again.")
+        raise StoreError(f"{path} is empty. {remedy}")
     return secret

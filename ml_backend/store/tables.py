@@ -130,6 +130,8 @@ class Vote(Base):
     task_id: Mapped[int]
     annotator: Mapped[int | None]
     labels: Mapped[list[str]] = mapped_column(default=list)
+    answer: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What was marked or measured, as ``labelstudio.typed.kept`` makes it; None for choices."""
     skipped: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[datetime | None]
     updated_at: Mapped[datetime | None]

@@ -50,7 +50,8 @@ class Bench:
 
     def project(self, tasks: int = 6, label_config: str = MORPHOLOGY) -> tuple[int, list[int]]:
         number = int(self.client.create_project("Connection", label_config)["id"])
-        data = [{"data": {"image": PIXEL}} for _ in range(tasks)]
+        fields = {"image", *(image.field for image in parse_controls(label_config).images)}
+        data = [{"data": dict.fromkeys(fields, PIXEL)} for _ in range(tasks)]
         return number, self.client.import_tasks(number, data)
 
     def findings(self, project: int) -> dict[str, Finding]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import json
 import os
 from pathlib import Path
 
@@ -16,7 +17,16 @@ from astropy.io import fits
 from image_files import cube, encoded, fits_bytes, galaxy, picture
 from PIL import Image
 
-from models.images import ImageError, content_hash, read_image, to_rgb8
+from models.images import (
+    FACTS,
+    ImageError,
+    content_hash,
+    image_extensions,
+    image_facts,
+    read_image,
+    to_rgb8,
+)
+from models.picture_frame import PictureFrame
 
 MEBIBYTE = 2**20
 
@@ -212,7 +222,7 @@ def test_extensions_are_chosen() -> None:
         read_image(data, extension="SCI")
     with pytest.raises(ImageError, match="holds no image"):
         read_image(data, extension=2)
-    with pytest.raises(ImageError, match="only FITS files have extensions"):
+    with pytest.raises(ImageError, match="only FITS and HDF5 files have extensions"):
         read_image(encoded(picture(), "PNG"), extension=1)
 
 
@@ -281,6 +291,12 @@ def test_all_real_formats_open_or_are_refused_by_name() -> None:
             image = read_image(data)
             assert np.isfinite(image.pixels).all(), row["file"]
             assert to_rgb8(image).shape == (*image.pixels.shape[1:], 3), row["file"]
+            facts = image_facts(image)
+            assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+            assert facts.keys() <= set(FACTS)
+            frame = PictureFrame.from_facts(facts)
+            assert (frame.width, frame.height) == image.pixels.shape[:0:-1]
+            assert image_extensions(data), row["file"]
         else:
             with pytest.raises(ImageError):
                 read_image(data)

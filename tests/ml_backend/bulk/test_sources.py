@@ -14,6 +14,7 @@ from astropy.table import MaskedColumn, Table
 from PIL import Image
 
 from ml_backend.bulk.items import SourceError, ids_of_paths, scheme_of, source_of, split_suffix
+from ml_backend.bulk.tables import open_table
 
 
 def picture() -> bytes:
@@ -255,3 +256,43 @@ def test_broken_rows_stay_as_items_with_a_reason(tmp_path: Path) -> None:
 )
 def test_schemes(address: str, scheme: str) -> None:
     assert scheme_of(address) == scheme
+
+
+def test_votables_and_ecsv_keep_ids_whole_and_say_their_units(tmp_path: Path) -> None:
+    big = 587722984435351614
+    table = Table({"objid": [big, 2], "file": ["a.jpg", "b c.jpg"], "ra": [1.5, np.nan]})
+    table["ra"].unit = "rad"
+    table.write(tmp_path / "t.vot", format="votable")
+    table.write(tmp_path / "t.ecsv", format="ascii.ecsv")
+    table.write(tmp_path / "comma.ecsv", format="ascii.ecsv", delimiter=",")
+    (tmp_path / "t.vot.gz").write_bytes(gzip.compress((tmp_path / "t.vot").read_bytes()))
+    for name in ("t.vot", "t.vot.gz", "t.ecsv", "comma.ecsv"):
+        assert found(tmp_path / name) == [(str(big), "a.jpg"), ("2", "b c.jpg")]
+        opened = open_table(tmp_path / name)
+        assert opened.units == {"ra": "rad"}
+        assert list(opened.rows(["ra", "objid"])) == [("1.5", str(big)), ("", "2")]
+
+
+VOTABLE = '<VOTABLE version="1.4"><RESOURCE><TABLE>{}</TABLE></RESOURCE></VOTABLE>'
+FIELD = '<FIELD name="id" datatype="int"/><DATA>{}</DATA>'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('<?xml version="1.0"?><html/>', "no VOTable; its first element is HTML"),
+        ("<VOTABLE><RESOURCE>", "no well-formed XML"),
+        ("<VOTABLE/>", "holds no table"),
+        ('<!DOCTYPE x [<!ENTITY a "b">]><VOTABLE/>', "declares a document type"),
+        (
+            VOTABLE.format(
+                FIELD.format('<BINARY><STREAM href="file:///etc/passwd"/></BINARY>')
+            ),
+            "another file",
+        ),
+    ],
+)  # fmt: skip
+def test_votables_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "t.vot").write_text(text)
+    with pytest.raises(SourceError, match=message):
+        source_of(tmp_path / "t.vot")

@@ -40,6 +40,8 @@ COMMANDS = (
     "versions",
     "rollback",
     "encode",
+    "import",
+    "export",
     "import-lvm",
     "pretrain",
     "embeddings",

@@ -19,6 +19,7 @@ from ml_backend.errors import FetchError, SettingsError
 from ml_backend.labelstudio.addresses import HostRules, is_public, session
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.images import ImageFetcher
+from ml_backend.pictures.addresses import PictureAddresses
 from ml_backend.settings import load_settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200)
@@ -403,3 +404,32 @@ def test_no_address_gets_past_the_rules(
     if data is not None:
         assert (prefix + rest).startswith("data:")
         assert len(data) <= len(rest.encode())
+
+
+def test_of_our_pictures_the_file_is_read(stand_in: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.fits").write_bytes(PNG)
+    pictures = PictureAddresses("secret", "http://backend:9090")
+    chosen = load_settings(_env_file=None, label_studio_url=stand_in.url, image_folders=(tmp_path,))
+    fetcher = ImageFetcher(chosen, LabelStudioClient(stand_in.url, KEY), pictures)
+    source = "/data/local-files/?d=a.fits"
+    for extension in (None, 3):
+        assert fetcher.fetch(pictures.address(source, extension=extension)) == PNG
+    assert "not signed" in refused(fetcher, "http://backend:9090/pictures/abc.def.png")
+    assert "IMAGE_HOSTS" in refused(fetcher, "http://other/pictures/abc.def.png")
+    outside = pictures.address("http://evil.example/x.png")
+    assert "GALAXYLOOP_IMAGE_HOSTS" in refused(fetcher, outside)
+    assert stand_in.calls == []
+
+
+def test_stamps_tell_changed_files(fetcher_for: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.fits").write_bytes(PNG)
+    fetcher = fetcher_for(image_folders=(tmp_path,))
+    address = "/data/local-files/?d=a.fits"
+    before = fetcher.stamp(address)
+    assert before == fetcher.stamp(address) != ""
+    (tmp_path / "a.fits").write_bytes(PNG + b"more")
+    assert fetcher.stamp(address) != before
+    for other in ("/data/local-files/?d=b.fits", "http://h/a.fits", "data:,x", "", "a"):
+        assert fetcher.stamp(other) == ""
+    with pytest.raises(FetchError, match="leads out"):
+        fetcher.stamp("/data/local-files/?d=../x")

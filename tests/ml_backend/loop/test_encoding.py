@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import transformers
+from astropy.io import fits
 from sqlalchemy import select
 from stand_ins import SHAPE_CONFIG, Sky, settings_of, sky, tiny_lvm
 
@@ -99,6 +101,29 @@ def test_broken_images_are_told_and_tried_again_later(store: Store) -> None:
     embeddings = store.embeddings(tiny_lvm().identity)
     assert missing_images(store, 1, embeddings) == []
     assert [job.task_id for job in missing_images(store, 1, embeddings, retry_after=0)] == [4, 5]
+
+
+def test_images_of_one_file_are_told_apart(store: Store) -> None:
+    planes = [np.random.default_rng(seed).normal(0, 1, (40, 40)) for seed in (1, 2)]
+    hdus = [fits.ImageHDU(plane.astype(np.float32)) for plane in planes]
+    buffer = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), *hdus]).writeto(buffer)
+
+    class File(Sky):
+        def fetch(self, address: str) -> bytes:
+            return buffer.getvalue()
+
+    pictures = store.picture_addresses()
+    addresses = [pictures.address("/data/upload/1/a.fits", extension=e) for e in (1, 2)]
+    jobs = add(store, [*addresses, "/data/upload/1/a.fits#extension=2", "/data/upload/1/a.fits"])
+    assert encode_missing(store, File(), tiny_lvm(), jobs).broken == 0
+    hashes = [task.content_hash for task in tasks(store)]
+    assert hashes[1] == hashes[2]
+    assert len(set(hashes)) == 3
+    rows, found = store.embeddings(tiny_lvm().identity).get([str(h) for h in hashes])
+    assert found.all()
+    assert (rows[0] != rows[1]).any()
+    assert (rows[0] == rows[3]).all()
 
 
 def test_what_no_reader_foresaw_stops_nobody(store: Store) -> None:

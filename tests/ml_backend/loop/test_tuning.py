@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 import signal
@@ -10,9 +11,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import transformers
+from astropy.io import fits
 from sqlalchemy import select
 from stand_ins import SHAPE_CONFIG, Sky, StandIn, sky, tiny_lvm, truth
 from tuned_world import TunedWorld, nudged, quick
@@ -226,6 +229,30 @@ def test_single_images_that_are_gone_or_changed_are_left_out(world: TunedWorld) 
     assert world.tuning().state == "ready"
     with world.store.reading() as session:
         assert session.scalars(select(Task).where(Task.problem.is_not(None))).all() == []
+
+
+class Cubes(Sky):
+    """FITS files of which each task names one image of two."""
+
+    def fetch(self, address: str) -> bytes:
+        assert address.endswith("#extension=2")
+        rng = np.random.default_rng(int(address.split("/")[3].partition("#")[0]))
+        planes = rng.normal(0, 1, (2, 40, 40)).astype(np.float32)
+        buffer = io.BytesIO()
+        hdus = [fits.PrimaryHDU(), *(fits.ImageHDU(plane) for plane in planes)]
+        fits.HDUList(hdus).writeto(buffer)
+        return buffer.getvalue()
+
+
+def test_it_reads_the_image_that_a_task_names_in_a_file(world: TunedWorld) -> None:
+    for task in world.tasks:
+        world.label_studio.remove_task(task)
+    world.tasks = world.label_studio.add_tasks(1, [f"{a}#extension=2" for a in sky(60)])
+    world.images = dict(zip(world.tasks, sky(60), strict=True))
+    world.sky = Cubes()
+    world.labelled()
+    world.tune()
+    assert world.tuning().state == "ready"
 
 
 def test_a_full_disk_fails_it_and_it_is_taken_up_again(

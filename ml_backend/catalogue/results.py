@@ -1,0 +1,227 @@
+"""What is known of a project's galaxies: people's votes and the model's answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ml_backend.catalogue.cells import clean_text
+from ml_backend.errors import GalaxyLoopError, StoreError
+from ml_backend.labelstudio.config import LabelConfig, parse_controls
+from ml_backend.loop.consensus import Consensus, consensus
+from ml_backend.loop.drafts import champion_of
+from ml_backend.loop.pool import Pool, cast_votes, counting_votes, load_pool
+from ml_backend.loop.prediction import usable_heads
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Version
+from ml_backend.store.versions import load_heads, version_folder
+
+_PART = 10_000
+LONGEST_ID = 200
+
+Floats = npt.NDArray[np.float32]
+Marks = npt.NDArray[np.bool_]
+
+
+class ListingClient(Protocol):
+    """What is asked of Label Studio (a part of its client)."""
+
+    def tasks(
+        self, project: int, *, page_size: int, annotations: bool
+    ) -> Iterator[dict[str, Any]]: ...
+
+
+@dataclass(frozen=True)
+class Votes:
+    """People's answers to one control, a row per galaxy.
+
+    Attributes
+    ----------
+    count : int32 [n]
+        People who answered.
+    fractions : float32 [n, k]
+        Of them, who named each label; NaN where nobody answered.
+    """
+
+    count: npt.NDArray[np.int32]
+    fractions: Floats
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The model's answers to one control, a row per galaxy.
+
+    Attributes
+    ----------
+    known : bool [n]
+        Whether there is an answer.
+    probabilities : float32 [n, k]
+        Calibrated; NaN where there is none.
+    """
+
+    known: Marks
+    probabilities: Floats
+
+
+@dataclass
+class Results:
+    """All that is known of the galaxies of a project.
+
+    Attributes
+    ----------
+    ids : list of str
+        As the tasks name them; the number of the task where they name none.
+    task_ids : int64 [n]
+    ra, dec : float64 [n]
+        Degrees; NaN where the task holds no position.
+    drawn_at_random : bool [n]
+        The galaxy has votes and was chosen by no model: it is of the sample to measure rates on.
+    config : LabelConfig
+    votes, answers : dict
+        By control; every control has votes (perhaps none), only those with a head have answers.
+    version : str
+        Name of the version that the answers are of; "" if there is none.
+    lvm : str
+        Identity of the LVM.
+    title : str
+        Of the project.
+    votes_read_at : datetime or None
+        When the votes were last read from Label Studio.
+    notes : list of str
+        What a person should know.
+    """
+
+    ids: list[str]
+    task_ids: npt.NDArray[np.int64]
+    ra: npt.NDArray[np.float64]
+    dec: npt.NDArray[np.float64]
+    drawn_at_random: Marks
+    config: LabelConfig
+    votes: dict[str, Votes]
+    answers: dict[str, Answers]
+    version: str = ""
+    lvm: str = ""
+    title: str = ""
+    votes_read_at: datetime | None = None
+    notes: list[str] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def gather_results(client: ListingClient, store: Store, project_id: int) -> Results:
+    """Gather what is known of every task that Label Studio lists, in the order of their numbers.
+
+    Votes are those that the worker has last read; nothing is changed.
+
+    Raises
+    ------
+    LabelStudioError
+        Label Studio does not list its tasks.
+    StoreError
+        The project is not connected.
+    """
+    project = store.projects.get(project_id)
+    if project is None:
+        raise StoreError(
+            f"Project {project_id} is not connected. Run `galaxyloop connect --project "
+            f"{project_id}`."
+        )
+    config = parse_controls(project.label_config)
+    ids: list[str] = []
+    numbers: list[int] = []
+    places: list[tuple[float, float]] = []
+    for task in client.tasks(project_id, page_size=500, annotations=False):
+        data = task.get("data")
+        data = data if isinstance(data, dict) else {}
+        numbers.append(task["id"])
+        ids.append(_id(data, task["id"]))
+        places.append(_place(data))
+    task_ids = np.array(numbers, np.int64)
+    with store.reading() as session:
+        given = cast_votes(counting_votes(session, project_id, config.controls))
+    agreed = consensus(given, config.controls)
+    sky = np.array(places, np.float64).reshape(-1, 2)
+    results = Results(
+        ids,
+        task_ids,
+        sky[:, 0],
+        sky[:, 1],
+        np.zeros(len(ids), np.bool_),
+        config,
+        {name: _votes(counted, task_ids) for name, counted in agreed.items()},
+        {},
+        title=project.title,
+        votes_read_at=project.reconciled_at,
+    )
+    version = champion_of(store, project_id)
+    if version is None:
+        results.notes.append("No model version is published yet, so there are no answers of one.")
+    else:
+        _add_answers(results, store, project_id, version)
+    return results
+
+
+def _add_answers(results: Results, store: Store, project_id: int, version: Version) -> None:
+    try:
+        heads = load_heads(version_folder(store.folder, version.name))
+        pool = load_pool(store, project_id, results.config, store.embeddings(version.lvm_identity))
+    except GalaxyLoopError as error:
+        results.notes.append(f"There are no answers of a model: {error}")
+        return
+    results.version, results.lvm = version.name, version.lvm_identity
+    results.drawn_at_random[:] = np.isin(results.task_ids, list(pool.audited))
+    rows, known = pool.rows_of(results.task_ids)
+    for name, head in usable_heads(heads, results.config).items():
+        probabilities = np.full((len(results), len(head.labels)), np.nan, np.float32)
+        for part in _parts(known):
+            probabilities[part] = head.predict(_embeddings(pool, rows[part]))
+        results.answers[name] = Answers(known, probabilities)
+
+
+def _parts(known: Marks) -> Iterator[npt.NDArray[np.int64]]:
+    places = np.flatnonzero(known)
+    for start in range(0, len(places), _PART):
+        yield places[start : start + _PART]
+
+
+def _embeddings(pool: Pool, rows: npt.NDArray[np.int64]) -> Floats:
+    return np.asarray(pool.embeddings[rows], np.float32)
+
+
+def _votes(counted: Consensus, task_ids: npt.NDArray[np.int64]) -> Votes:
+    count = np.zeros(len(task_ids), np.int32)
+    fractions = np.full((len(task_ids), len(counted.labels)), np.nan, np.float32)
+    if len(counted):
+        at = np.searchsorted(counted.task_ids, task_ids).clip(0, len(counted) - 1)
+        there = counted.task_ids[at] == task_ids
+        count[there] = np.round(counted.weights[at[there]]).astype(np.int32)
+        fractions[there] = counted.targets[at[there]]
+    return Votes(count, fractions)
+
+
+def _id(data: dict[str, Any], number: int) -> str:
+    value = data.get("id")
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return clean_text(str(value), LONGEST_ID) or str(number)
+    return str(number)
+
+
+def _place(data: dict[str, Any]) -> tuple[float, float]:
+    """Return ra and dec of a task; NaN where they are none, whatever stands there."""
+    values = []
+    for key, low, high in (("ra", 0.0, 360.0), ("dec", -90.0, 90.0)):
+        value = data.get(key)
+        if isinstance(value, str) and len(value) < 40:
+            try:
+                value = float(value)
+            except ValueError:
+                value = None
+        good = isinstance(value, int | float) and not isinstance(value, bool)
+        values.append(float(value) if good and low <= value <= high else np.nan)  # type: ignore
+    return (values[0], values[1]) if np.isfinite(values).all() else (np.nan, np.nan)

@@ -1,0 +1,120 @@
+"""Typed votes: what people marked or measured, written into votes and read back identical."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig
+from ml_backend.labelstudio.reading import read_answers
+from ml_backend.labelstudio.typed import TypedAnswer, kept, restored
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Vote
+
+
+@dataclass(frozen=True)
+class TypedVote:
+    """One person's latest answer to one control on one task.
+
+    Attributes
+    ----------
+    task_id : int
+    person : str
+        Who answered; any stable name.
+    answer : TypedAnswer
+    at : float
+        When, in seconds since 1970; 0 where it is not known.
+    """
+
+    task_id: int
+    person: str
+    answer: TypedAnswer
+    at: float = 0.0
+
+
+def typed_controls(config: LabelConfig) -> tuple[Control, ...]:
+    """Return the answered controls whose votes are more than labels."""
+    return tuple(
+        control
+        for control in config.answered
+        if control.per_region or not isinstance(control, ChoicesControl)
+    )
+
+
+def typed_rows(
+    annotation: Mapping[str, Any],
+    config: LabelConfig,
+    suggested: Mapping[str, Mapping[str, Any]],
+) -> dict[str, dict[str, Any]]:
+    """Return the columns of an annotation's typed votes, by control.
+
+    Parameters
+    ----------
+    annotation : mapping
+        As Label Studio lists it; nothing in it makes this fail.
+    config : LabelConfig
+    suggested : mapping of control to mapping
+        What the version on show had said, as rankings keep it: `kept` answers under ``answer``.
+        A snapshot of the prediction in the annotation itself goes before it.
+    """
+    controls = typed_controls(config)
+    if not controls:
+        return {}
+    reading = read_answers(annotation, config, controls)
+    snapshot = annotation.get("prediction")
+    shown: dict[str, TypedAnswer] = {}
+    for name, told in suggested.items():
+        with contextlib.suppress(ValueError):  # written by another version of us
+            if "answer" not in told:
+                continue
+            shown[name] = restored(name, told["answer"])
+    if isinstance(snapshot, Mapping) and isinstance(snapshot.get("result"), list):
+        shown = {found.control: found for found in read_answers(snapshot, config, controls).answers}
+    rows: dict[str, dict[str, Any]] = {}
+    for answer in reading.answers:
+        name = answer.control
+        problems = [told for told in reading.problems if repr(name) in told]
+        rows[name] = {
+            "labels": list(answer.labels),
+            "answer": kept(answer),
+            "skipped": False,
+            "origin": answer.origin,
+            "accepted": answer.same_as(shown[name]) if name in shown else None,
+            "problem": None if answer.complete else "; ".join(problems)[:2000] or None,
+        }
+    return rows
+
+
+def typed_votes(store: Store, project_id: int, control: str) -> list[TypedVote]:
+    """Return what people said of one control, the latest answer of each person on each task.
+
+    Ordered by task, then person. Skips are left out; a person without a name is told apart by the
+    annotation.
+    """
+    with store.reading() as session:
+        rows = session.execute(
+            select(
+                Vote.task_id, Vote.annotator, Vote.annotation_id, Vote.answer, Vote.updated_at
+            ).where(
+                Vote.project_id == project_id,
+                Vote.control == control,
+                ~Vote.skipped,
+                Vote.answer.is_not(None),
+            )
+        ).all()
+    latest: dict[tuple[int, str], tuple[float, int, dict[str, Any]]] = {}
+    for row in rows:
+        known = row.annotator is not None
+        person = f"person {row.annotator}" if known else f"annotation {row.annotation_id}"
+        at = row.updated_at.timestamp() if row.updated_at else 0.0
+        key = row.task_id, person
+        if key not in latest or (at, row.annotation_id) > latest[key][:2]:
+            latest[key] = at, row.annotation_id, row.answer
+    return [
+        TypedVote(task_id, person, restored(control, made), at)
+        for (task_id, person), (at, _, made) in sorted(latest.items(), key=lambda entry: entry[0])
+    ]
