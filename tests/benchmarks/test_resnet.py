@@ -19,7 +19,7 @@ from efficiency.resnet import (
 )
 from numpy.typing import NDArray
 
-TINY = replace(SETTINGS, side=32, shown=120, batch=4, held_from=16)
+TINY = replace(SETTINGS, side=32, shown=600, batch=4, held_from=16)
 
 
 def pictures(settings: ResNetSettings, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -139,20 +139,20 @@ def test_simulated_people_make_a_curve_and_a_second_run_goes_on(
     assert len({point["model_version"] for point in points}) == 3
     [project] = json.loads((data_dir / "projects.json").read_text())
     assert annotations(data_dir, project["id"]) == 12
-    assert "24 images for the project" in demo.said
-    assert "12 images held out" in demo.said
+    assert "25 images for the project" in demo.said
+    assert "11 images held out" in demo.said
     assert all(port_is_free(port) for port in demo.ports)
     for secret in ("label-studio/account.json", "backend/account.json"):
         assert stat.S_IMODE((data_dir / secret).stat().st_mode) == 0o600
 
-    # 26 votes for 24 images: two of them get a second one.
-    demo = start(*asked, "--votes", "26")
+    # 27 votes for 25 images: two of them get a second one.
+    demo = start(*asked, "--votes", "27")
     assert demo.ends() == 0, demo.said
     assert f"Going on with project {project['id']} and its 12 votes" in demo.said
     later = json.loads(curve.read_text())
-    assert [point["votes"] for point in later] == [0, 8, 12, 20, 26]
+    assert [point["votes"] for point in later] == [0, 8, 12, 20, 27]
     assert later[:3] == points
-    assert annotations(data_dir, project["id"]) == 26
+    assert annotations(data_dir, project["id"]) == 27
 
 
 def test_it_refuses_a_second_one_and_ends_cleanly_however_it_is_ended(

@@ -109,7 +109,7 @@ def worker_process(folder: Path, seconds: float) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, "it took too long"
@@ -117,6 +117,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 90) -> Any:
     return found
 
 
+@pytest.mark.timeout(900)
 def test_rounds_go_on_while_it_tunes_and_a_kill_only_delays_it(tmp_path: Path) -> None:
     world = TunedWorld(tmp_path)
     world.vote(54)

@@ -19,6 +19,7 @@ from encoder_folders import CONFIGS, PLAIN, SIZE, change_json, save_encoder, wri
 from image_files import encoded, picture
 from safetensors.torch import load_file, save_file
 
+from models import throughput
 from models.hugging_face import HuggingFaceEncoder
 from models.images import read_image, to_tensor
 from models.sources import load_lvm
@@ -207,7 +208,10 @@ def test_there_is_no_decoder_and_it_says_so(tmp_path: Path) -> None:
         lvm.reconstruct(images(1))
 
 
-def test_pictures_go_the_way_that_the_folder_says(tmp_path: Path) -> None:
+def test_pictures_go_the_way_that_the_folder_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: False)
     lvm = load_lvm(save_encoder(tmp_path / "a"))
     image = read_image(encoded(picture(), "png"))
     [row] = encode_images(lvm, [image])

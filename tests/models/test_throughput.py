@@ -182,7 +182,8 @@ def test_lanes_leave_the_threads_of_others_as_they_were() -> None:
         torch.set_num_threads(before)
 
 
-def test_encode_images_tells_its_progress() -> None:
+def test_encode_images_tells_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throughput, "has_fast_bfloat16", lambda device: False)
     lvm, images, done = small_lvm(), pictures(5), list[int]()
     rows = np.stack(list(encode_images(lvm, iter(images), batch_size=2, progress=done.append)))
     assert done == [2, 2, 1]

@@ -76,20 +76,21 @@ def test_names_that_are_one_on_some_disks_are_kept_apart(tmp_path: Path) -> None
 
 def test_simulated_galaxies_are_made_once_and_their_names_do_not_tell(tmp_path: Path) -> None:
     folder = tmp_path / "galaxies"
-    labels = simulate_folder(folder, 12, seed=1)
+    labels = simulate_folder(folder, 15, seed=1)
     with labels.open() as file:
         rows = list(csv.DictReader(file))
     assert not list(folder.glob("*.csv")), "the folder may be served"
     assert Counter(row["morphology"] for row in rows) == {
         "elliptical": 3,
+        "lenticular": 3,
         "spiral": 3,
         "edge_on": 3,
         "merger": 3,
     }
-    assert [row["morphology"] for row in rows[:4]] != [row["morphology"] for row in rows[4:8]]
+    assert [row["morphology"] for row in rows[:5]] != [row["morphology"] for row in rows[5:10]]
     before = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
     (tmp_path / rows[3]["file"]).unlink()
-    simulate_folder(folder, 12, seed=1)
+    simulate_folder(folder, 15, seed=1)
     after = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.png")}
     assert set(after) == set(before)
     assert sum(after[name] != before[name] for name in before) == 1
