@@ -122,6 +122,17 @@ class LVM(VisionEncoder):
         return Encoding(pooled, pyramid)
 
     @torch.inference_mode()
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature maps of images of any size (see `VisionEncoder.maps`)."""
+        if not isinstance(self.encoder, ConvolutionalEncoder):
+            return super().maps(images)
+        height, width = images.shape[-2:]
+        coarsest = 4 * 2 ** (len(self.config.channels) - 1)
+        filled = F.pad(images, (0, -width % coarsest, 0, -height % coarsest), mode="replicate")
+        _, outputs = self.encoder(filled)
+        return tuple(output.permute(0, 3, 1, 2) for output in outputs)
+
+    @torch.inference_mode()
     def reconstruct(self, images: Tensor) -> Tensor:
         """Return images `[n, 3, s, s]` as encoder and decoder give them back.
 

@@ -120,13 +120,7 @@ def to_tensor(image: GalaxyImage, preprocessing: Preprocessing) -> Tensor:
     ImageError
         If the image does not have the kind or bands that the LVM wants, or its values overflow.
     """
-    if preprocessing.kind == "rgb8":
-        picture = image.pixels
-        if image.kind == "flux":
-            picture = np.moveaxis(to_rgb8(image).astype(np.float32), -1, 0)
-        values = _crop(picture, preprocessing.crop) / np.float32(255)
-    else:
-        values = _flux(image, preprocessing)
+    values = _values(image, preprocessing)
     tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
     size = preprocessing.size
     if tensor.shape[-2:] != (size, size):
@@ -134,6 +128,50 @@ def to_tensor(image: GalaxyImage, preprocessing: Preprocessing) -> Tensor:
             tensor[None], (size, size), mode="bilinear", align_corners=False, antialias=True
         )
         tensor = resampled[0]
+    return _normalised(tensor, preprocessing)
+
+
+def whole_tensor(image: GalaxyImage, preprocessing: Preprocessing) -> Tensor:
+    """Make what an LVM sees of a whole image, at its own resolution and as people see it.
+
+    Nothing is cropped or resampled. Images whose first row is at the bottom are turned over, so
+    that rows and columns are those of the picture (`models.rendering.to_rgb8`).
+
+    Parameters
+    ----------
+    image : GalaxyImage
+    preprocessing : Preprocessing
+
+    Returns
+    -------
+    float32 tensor [3, H, W]
+
+    Raises
+    ------
+    ImageError
+        As :func:`to_tensor`.
+    """
+    values = _values(image, preprocessing, whole=True)
+    # A picture drawn from flux has been turned over already.
+    if preprocessing.kind == "flux" and image.origin == "lower":
+        values = values[:, ::-1]
+    tensor = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    return _normalised(tensor, preprocessing)
+
+
+def _values(
+    image: GalaxyImage, preprocessing: Preprocessing, whole: bool = False
+) -> NDArray[np.float32]:
+    if preprocessing.kind == "flux":
+        return _flux(image, preprocessing, whole)
+    picture = image.pixels
+    if image.kind == "flux":
+        picture = np.moveaxis(to_rgb8(image).astype(np.float32), -1, 0)
+    part = picture if whole else _crop(picture, preprocessing.crop)
+    return part / np.float32(255)
+
+
+def _normalised(tensor: Tensor, preprocessing: Preprocessing) -> Tensor:
     mean = torch.tensor(preprocessing.mean)[:, None, None]
     std = torch.tensor(preprocessing.std)[:, None, None]
     prepared = (tensor - mean) / std
@@ -142,7 +180,7 @@ def to_tensor(image: GalaxyImage, preprocessing: Preprocessing) -> Tensor:
     return prepared
 
 
-def _flux(image: GalaxyImage, preprocessing: Preprocessing) -> NDArray[np.float32]:
+def _flux(image: GalaxyImage, preprocessing: Preprocessing, whole: bool) -> NDArray[np.float32]:
     if image.kind != "flux":
         raise ImageError(
             "The LVM wants measured flux (FITS, 16-bit or float files); this is an 8-bit picture."
@@ -163,7 +201,8 @@ def _flux(image: GalaxyImage, preprocessing: Preprocessing) -> NDArray[np.float3
             f"The image has {len(image.bands)} bands ({', '.join(image.bands)}); "
             "the preprocessing of the LVM must name the three to use."
         )
-    cropped = _crop(image.pixels[order], preprocessing.crop)
+    pixels = image.pixels[order]
+    cropped = pixels if whole else _crop(pixels, preprocessing.crop)
     if preprocessing.stretch == "linear":
         return cropped * np.float32(preprocessing.gain)
     # The sky is measured on the whole image: a close crop may hold little of it.

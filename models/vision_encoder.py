@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.preprocessing import Preprocessing
@@ -81,6 +82,29 @@ class VisionEncoder(nn.Module, ABC):
             The shape is another, or a value is not finite.
         """
 
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the feature maps of images of any size, finest first.
+
+        Networks that take one size only are shown the image in tiles of that size.
+
+        Parameters
+        ----------
+        images : Tensor
+            float32 `[n, 3, H, W]`, values as `to_tensor` makes them.
+
+        Returns
+        -------
+        tuple of Tensor
+            `[n, c, h, w]`; h and w cover the image and may reach beyond its lower right edge
+            (`models.scenes.Scene` knows how far).
+        """
+        size = self.preprocessing.size
+        rows = []
+        for tiles in images.split(size, dim=2):
+            parts = [self.encode(_filled(tile, size)).pyramid for tile in tiles.split(size, dim=3)]
+            rows.append([torch.cat(level, dim=3) for level in zip(*parts, strict=True)])
+        return tuple(torch.cat(level, dim=2) for level in zip(*rows, strict=True))
+
     @property
     def can_reconstruct(self) -> bool:
         """Whether `reconstruct` gives images back, so that a restoration head is available."""
@@ -137,3 +161,9 @@ def views_of(images: Tensor, count: int) -> list[Tensor]:
     """Return the images, their quarter turns (4) and the mirror images of these (8)."""
     turned = [torch.rot90(images, turns, (2, 3)) for turns in range(4 if count > 1 else 1)]
     return turned + [view.flip(3) for view in turned] if count == 8 else turned
+
+
+def _filled(tile: Tensor, size: int) -> Tensor:
+    """Repeat the last row and column of a tile until it is square."""
+    height, width = tile.shape[-2:]
+    return F.pad(tile, (0, size - width, 0, size - height), mode="replicate")

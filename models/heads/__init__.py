@@ -1,6 +1,13 @@
-"""Heads: the small downstream tasks that stand on the embeddings of the LVM."""
+"""Heads: the small downstream tasks that stand on what the LVM sees."""
 
-from models.heads.base import Head, HeadError, load_head
+from models.heads.base import Head, HeadError, ProbabilityHead, load_head
 from models.heads.classification import MultipleChoiceHead, SingleChoiceHead
 
-__all__ = ["Head", "HeadError", "MultipleChoiceHead", "SingleChoiceHead", "load_head"]
+__all__ = [
+    "Head",
+    "HeadError",
+    "MultipleChoiceHead",
+    "ProbabilityHead",
+    "SingleChoiceHead",
+    "load_head",
+]

@@ -6,12 +6,15 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+
+from models.answers import Answer, Labels
+from models.metrics import log_losses
 
 Floats = NDArray[np.float32]
 
@@ -26,23 +29,29 @@ class HeadError(ValueError):
 
 
 class Head(ABC):
-    """One downstream task on embeddings: from ``[n, d]`` to probabilities ``[n, k]``.
+    """One downstream task: from what the LVM made of images to what people would answer.
 
-    A subclass names its `kind`, and is then found by `load_head`.
+    A subclass names its `kind`, and is then found by `load_head`. The rows of everything that a
+    head takes and gives are images.
 
     Attributes
     ----------
+    sees : {"embedding", "scene"}
+        What a head is given for n images: their embeddings ``[n, d]``, or n
+        `models.scenes.Scene` (pixels and feature maps).
     labels : tuple of str
-        The k labels, in the order of the columns of targets and probabilities.
-    out_of_fold : float32 [n, k] or None
-        After `fit`: calibrated probabilities of the n training rows, each by a model that
-        never saw the row. Not written to disk.
+        The labels of the control, in the order of the columns where there are columns; a head that
+        needs none has the name of what it tells, e.g. ``("value",)``.
+    out_of_fold : [n] rows as `predict` gives them, or None
+        After `fit`: what is said of the n training rows, each by a model that never saw the row.
+        Not written to disk.
     committee : tuple of Head
-        After `fit`: the models of the folds, each fitted without a part of the rows. Not
-        written to disk.
+        After `fit`: the models of the folds, each fitted without a part of the rows; may be empty.
+        Not written to disk.
     """
 
     kind: ClassVar[str] = ""
+    sees: ClassVar[Literal["embedding", "scene"]] = "embedding"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = tuple(labels)
@@ -50,7 +59,7 @@ class Head(ABC):
             raise HeadError("A head needs at least one label; the control has none.")
         if len(set(self.labels)) != len(self.labels):
             raise HeadError(f"The labels of a head must differ; these repeat: {self.labels}.")
-        self.out_of_fold: Floats | None = None
+        self.out_of_fold: Any = None
         self.committee: tuple[Head, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -61,27 +70,26 @@ class Head(ABC):
     @abstractmethod
     def fit(
         self,
-        embeddings: ArrayLike,
-        targets: ArrayLike,
+        seen: Any,
+        targets: Any,
         weights: ArrayLike | None = None,
         *,
-        pool: ArrayLike | None = None,
+        pool: Any = None,
         seed: int = 0,
     ) -> Self:
-        """Fit to consensus fractions.
+        """Fit to what people said.
 
         Parameters
         ----------
-        embeddings : [n, d]
-            Finite; float16 is accepted and computed on in float32.
-        targets : [n, k] in [0, 1]
-            Fractions of the votes that named each label (rows sum to 1 for single choice).
+        seen : n rows of what the head sees
+        targets : n rows
+            Fractions ``[n, k]`` for a `ProbabilityHead`, else `models.opinions.Opinions`.
         weights : [n], positive, optional
             Weight of each row in votes; 1 each if left out.
-        pool : [m, d], optional
-            Unlabelled embeddings of the project, for the statistics of the features.
+        pool : m rows of what the head sees, optional
+            Unlabelled images of the project.
         seed : int
-            Seed of the folds.
+            Seed of all that is random; the same one gives the same head.
 
         Raises
         ------
@@ -90,12 +98,24 @@ class Head(ABC):
         """
 
     @abstractmethod
-    def predict(self, embeddings: ArrayLike) -> Floats:
-        """Return calibrated probabilities ``[n, k]`` in [0, 1], finite for finite embeddings."""
+    def predict(self, seen: Any) -> Any:
+        """Return n rows of what the head says, in a form of its own."""
 
     @abstractmethod
-    def uncertainty(self, embeddings: ArrayLike) -> Floats:
+    def uncertainty(self, seen: Any) -> Floats:
         """Return how doubtful the head is, ``[n]`` in [0, 1]; larger is more doubtful."""
+
+    @abstractmethod
+    def answers(self, seen: Any) -> list[tuple[Answer, ...]]:
+        """Return what is shown to people: for each image its answers with calibrated scores."""
+
+    @abstractmethod
+    def losses(self, said: Any, targets: Any) -> Floats:
+        """Return how wrong rows of `predict` (or `out_of_fold`) are, ``[n]``, 0 or more.
+
+        The gate compares two heads of a control by the mean of the paired differences, so only
+        differences of the same targets matter.
+        """
 
     @abstractmethod
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -111,7 +131,10 @@ class Head(ABC):
     @property
     @abstractmethod
     def dimension(self) -> int:
-        """Length d of the embeddings that the head takes; a `HeadError` if it is not fitted."""
+        """Length d of the embeddings (channels of the feature maps) that the head takes.
+
+        A `HeadError` if it is not fitted.
+        """
 
     def save(self, folder: str | Path) -> None:
         """Write ``head.json`` and ``head.safetensors`` into `folder` (made if missing)."""
@@ -144,6 +167,36 @@ class Head(ABC):
         if not isinstance(head, cls):
             raise HeadError(f"{folder} holds a head of kind '{head.kind}', not '{cls.kind}'.")
         return head
+
+
+class ProbabilityHead(Head):
+    """A head that answers a list of labels: from embeddings ``[n, d]`` to probabilities ``[n, k]``.
+
+    Targets are the fractions of the votes that named each label, in [0, 1]; where exactly one
+    label is right (`exclusive`), rows sum to 1.
+    """
+
+    exclusive: ClassVar[bool]
+
+    @abstractmethod
+    def predict(self, seen: ArrayLike) -> Floats:
+        """Return calibrated probabilities ``[n, k]`` in [0, 1], finite for finite embeddings."""
+
+    def answers(self, seen: ArrayLike) -> list[tuple[Answer, ...]]:
+        """Return the likeliest label; of several that may be right, those above one half."""
+        found: list[tuple[Answer, ...]] = []
+        for row in self.predict(seen):
+            best = int(row.argmax())
+            chosen = [best] if self.exclusive else np.flatnonzero(row > 0.5).tolist()
+            sure = float(row[best] if self.exclusive else np.maximum(row, 1 - row).mean())
+            named = tuple(self.labels[place] for place in chosen)
+            found.append((Labels(named, score=min(sure, 1.0)),) if named else ())
+        return found
+
+    def losses(self, said: Floats, targets: ArrayLike) -> Floats:
+        """Return the log losses in nats, of several labels their mean."""
+        losses = log_losses(np.asarray(said, np.float64), np.asarray(targets), self.exclusive)
+        return np.asarray(losses.reshape(len(said), -1).mean(axis=1), np.float32)
 
 
 def load_head(folder: str | Path) -> Head:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit, softmax
 
 from models.calibration import fit_platt, fit_temperature
-from models.heads.base import Floats, Head, HeadError
+from models.heads.base import Floats, Head, HeadError, ProbabilityHead
 from models.heads.crossfit import Model, cross_fit
 from models.heads.landmarks import Curves
 
 _BLOCK = 16384
 
 
-class LinearHead(Head):
+class LinearHead(ProbabilityHead):
     """Logits by penalised likelihood, then calibrated.
 
     They are linear in the embedding and, where a pool was given, in the likeness to some of
     its galaxies.
     """
-
-    exclusive: ClassVar[bool]
 
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__(labels)
@@ -40,7 +38,7 @@ class LinearHead(Head):
 
     def fit(
         self,
-        embeddings: ArrayLike,
+        seen: ArrayLike,
         targets: ArrayLike,
         weights: ArrayLike | None = None,
         *,
@@ -57,7 +55,7 @@ class LinearHead(Head):
             example one fitted on simulated galaxies) and was fitted without a pool; it is
             followed as far as the rows that are left out speak for it.
         """
-        x, t, w = self._checked(embeddings, targets, weights)
+        x, t, w = self._checked(seen, targets, weights)
         basis = None if pool is None else _finite(pool, "pool", x.shape[1])
         if basis is not None and len(basis) == 0:
             basis = None
@@ -89,8 +87,8 @@ class LinearHead(Head):
         for held in np.unique(found.fold):
             # The calibration of a fold must not have seen its votes either.
             rows = found.fold == held
-            seen = ~rows & use
-            slope, offsets = self._calibration(found.logits[seen], t[seen], w[seen])
+            others = ~rows & use
+            slope, offsets = self._calibration(found.logits[others], t[others], w[others])
             self.out_of_fold[rows] = self._link(slope * found.logits[rows] + offsets)
         return self
 
@@ -114,9 +112,9 @@ class LinearHead(Head):
             raise HeadError(f"Embedding {bad} is not finite (NaN or infinite); encode it again.")
         return out
 
-    def predict(self, embeddings: ArrayLike) -> Floats:
+    def predict(self, seen: ArrayLike) -> Floats:
         """Return calibrated probabilities ``[n, k]``, computed in blocks."""
-        return np.asarray(self._link(self.logits(embeddings)), dtype=np.float32)
+        return np.asarray(self._link(self.logits(seen)), dtype=np.float32)
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         """Return weight ``[d, k]`` and bias ``[k]``, calibration included, and any landmarks."""
@@ -207,9 +205,9 @@ class SingleChoiceHead(LinearHead):
     kind = "single_choice"
     exclusive = True
 
-    def uncertainty(self, embeddings: ArrayLike) -> Floats:
+    def uncertainty(self, seen: ArrayLike) -> Floats:
         """Return one minus the margin of the best label over the second."""
-        p = np.sort(self.predict(embeddings), axis=1)
+        p = np.sort(self.predict(seen), axis=1)
         second = p[:, -2] if p.shape[1] > 1 else np.zeros(len(p), dtype=np.float32)
         return np.asarray(1 - (p[:, -1] - second), dtype=np.float32)
 
@@ -228,9 +226,9 @@ class MultipleChoiceHead(LinearHead):
     kind = "multiple_choice"
     exclusive = False
 
-    def uncertainty(self, embeddings: ArrayLike) -> Floats:
+    def uncertainty(self, seen: ArrayLike) -> Floats:
         """Return the mean over the labels of how near each probability is to one half."""
-        return np.asarray(1 - np.abs(2 * self.predict(embeddings) - 1).mean(axis=1))
+        return np.asarray(1 - np.abs(2 * self.predict(seen) - 1).mean(axis=1))
 
     def _link(self, logits: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(expit(logits))
