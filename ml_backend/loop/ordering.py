@@ -10,8 +10,12 @@ import numpy as np
 
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.acquisition import audit_order, cold_start, interleave, rank
+from ml_backend.loop.doubts import doubts
+from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool
-from ml_backend.loop.prediction import ranked_score, results
+from ml_backend.loop.prediction import ranked_score
+from ml_backend.loop.scene_source import SceneSource
+from ml_backend.loop.suggestions import suggested
 from ml_backend.store.tables import Ranking
 from models.heads.base import Head
 
@@ -51,6 +55,7 @@ def make_order(
     committees: Mapping[str, Sequence[Head]],
     options: OrderOptions,
     cold: bool = False,
+    scenes: SceneSource | None = None,
 ) -> Order:
     """Rank the open tasks of a pool and predict for them.
 
@@ -71,16 +76,20 @@ def make_order(
     options : OrderOptions
     cold : bool
         Nothing has been learned from votes yet.
+    scenes : SceneSource, optional
+        Without one, heads that see scenes say nothing.
     """
     rng = np.random.default_rng([options.seed, pool.votes])
     closed = np.flatnonzero(~pool.is_open)
     voted = np.flatnonzero(pool.is_voted)
+    plans = head_plans(config)
+    choices = {c.name: heads[c.name] for c in learned_controls(config) if c.name in heads}
     if cold or not heads:
         ranking = cold_start(pool.embeddings, options.top_k, rng, labelled=voted, excluded=closed)
     else:
         ranking = rank(
             pool.embeddings,
-            heads,
+            choices,
             options.strategy,
             options.top_k,
             rng,
@@ -88,6 +97,7 @@ def make_order(
             labelled=voted,
             excluded=closed,
             diversity=options.diversity,
+            further=doubts(plans, heads, pool, scenes, rng),
         )
     free = np.flatnonzero(pool.is_open & ~pool.is_voted)
     at_random = free[audit_order(pool.task_ids[free], options.seed)]
@@ -98,12 +108,15 @@ def make_order(
     arms = ["audit" if audit else "cold" if cold or not heads else "active" for audit in drawn]
     arms += ["active"] * len(again)
     places = [*order.tolist(), *again.tolist()]
-    answers = results(config, heads, pool.embeddings[places])
-    predictions, rows = [], []
-    for place, (row, arm, answer) in enumerate(zip(places, arms, answers, strict=True)):
+    rows = np.asarray(pool.embeddings[places])
+    tasks = pool.task_ids[places]
+    look = None if scenes is None else lambda some: scenes.scenes(tasks[some])
+    said = suggested(config, heads, rows, look)
+    predictions, kept = [], []
+    for place, (row, arm, suggestion) in enumerate(zip(places, arms, said, strict=True)):
         task_id, score = int(pool.task_ids[row]), ranked_score(place, len(places))
-        predictions.append({"task": task_id, "result": answer, "score": score})
-        rows.append(
+        predictions.append({"task": task_id, "result": suggestion.result, "score": score})
+        kept.append(
             Ranking(
                 version=version,
                 task_id=task_id,
@@ -111,13 +124,7 @@ def make_order(
                 score=score,
                 uncertainty=doubt.get(row),
                 arm=arm,
-                answers={
-                    region["from_name"]: {
-                        "labels": region["value"]["choices"],
-                        "confidence": region["score"],
-                    }
-                    for region in answer
-                },
+                answers=suggestion.answers,
             )
         )
-    return Order(predictions, rows)
+    return Order(predictions, kept)

@@ -42,6 +42,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
             candidate.committees,
             _options(work),
             cold=version.kind == "cold",
+            scenes=work.scenes(),
         )
         write_predictions(folder, order.predictions)
         drafts.note(work.store, version.name, on_disk=True, quality=candidate.quality)

@@ -153,6 +153,7 @@ def _train(work: RoundWork, version: Version | None = None) -> bool:
             work.store, work.config, work.pool, work.basis, champion, work.priors(),
             lambda message, share: work.context.progress(0.55 + 0.1 * share, message),
             seen_tasks(work.store, work.project_id, work.used.seen),
+            work.scenes(),
         )  # fmt: skip
     if challenger is None:
         return False
