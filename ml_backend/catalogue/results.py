@@ -15,8 +15,8 @@ from ml_backend.errors import GalaxyLoopError, StoreError
 from ml_backend.labelstudio.config import LabelConfig, parse_controls
 from ml_backend.loop.consensus import Consensus, consensus
 from ml_backend.loop.drafts import champion_of
+from ml_backend.loop.plans import usable_heads
 from ml_backend.loop.pool import Pool, cast_votes, counting_votes, load_pool
-from ml_backend.loop.prediction import usable_heads
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_heads, version_folder

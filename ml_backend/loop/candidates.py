@@ -16,9 +16,8 @@ from ml_backend.loop.drafts import Basis
 from ml_backend.loop.gate import GateDecision, compare
 from ml_backend.loop.learning import Learned, UnseenLosses, learn
 from ml_backend.loop.loss_gate import compare_losses
-from ml_backend.loop.plans import head_plans
+from ml_backend.loop.plans import head_plans, usable_heads
 from ml_backend.loop.pool import Pool
-from ml_backend.loop.prediction import usable_heads
 from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.training import Unseen, train, unseen_by
 from ml_backend.loop.trial import quality_without, without

@@ -13,7 +13,7 @@ from ml_backend.loop.acquisition import audit_order, cold_start, interleave, ran
 from ml_backend.loop.doubts import doubts
 from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool
-from ml_backend.loop.prediction import ranked_score
+from ml_backend.loop.queue_scores import ranked_score
 from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.suggestions import suggested
 from ml_backend.store.tables import Ranking

@@ -97,3 +97,16 @@ def counted_controls(config: LabelConfig) -> tuple[ChoicesControl, ...]:
         for control in config.controls
         if control.image_field == image or control.name in planned
     )
+
+
+def usable_heads(heads: Mapping[str, Head], config: LabelConfig) -> dict[str, Head]:
+    """Return the heads that answer the controls as they are configured now."""
+    found = {
+        control.name: heads[control.name]
+        for control in learned_controls(config)
+        if control.name in heads and heads[control.name].labels == control.labels
+    }
+    plans = {plan.name: plan for plan in head_plans(config)}
+    return found | {
+        name: head for name, head in heads.items() if name in plans and plans[name].fits(head)
+    }

@@ -1,10 +1,4 @@
-"""Predictions: what the champion says of tasks, as Label Studio takes it.
-
-The score of a prediction is the task's place in the queue, not a confidence: ranked tasks have
-``place / (2 n)`` in [0, 0.5); tasks that are not ranked (new ones) come after them, the doubtful
-first, with ``1 - uncertainty / 2`` in [0.5, 1]; a task whose image cannot be used is last with 1.
-Confidences are the regions' own scores.
-"""
+"""Predictions: what the champion says of tasks, as Label Studio takes it."""
 
 from __future__ import annotations
 
@@ -32,9 +26,11 @@ from ml_backend.loop.encoding import (
     load_lvm,
     record,
 )
-from ml_backend.loop.plans import head_plans, learned_controls
+from ml_backend.loop.interactive import object_under, prompt_of
+from ml_backend.loop.plans import usable_heads
 from ml_backend.loop.project_lvm import tuned_lvm
-from ml_backend.loop.scene_source import SceneSource
+from ml_backend.loop.queue_scores import LAST, unranked_scores
+from ml_backend.loop.scene_source import RecentScenes, SceneSource
 from ml_backend.loop.suggestions import Look, suggested
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore, Rows
@@ -48,38 +44,7 @@ from models.vision_encoder import VisionEncoder
 DEADLINE_SECONDS = 30.0
 """Longest time that one call may spend on images that were never encoded."""
 
-LAST = 1.0
 _log = structlog.get_logger(__name__)
-
-
-def usable_heads(heads: Mapping[str, Head], config: LabelConfig) -> dict[str, Head]:
-    """Return the heads that answer the controls as they are configured now."""
-    found = {
-        control.name: heads[control.name]
-        for control in learned_controls(config)
-        if control.name in heads and heads[control.name].labels == control.labels
-    }
-    plans = {plan.name: plan for plan in head_plans(config)}
-    return found | {
-        name: head for name, head in heads.items() if name in plans and plans[name].fits(head)
-    }
-
-
-def ranked_score(place: int, count: int) -> float:
-    """Return the score of place 0, 1... of `count` ranked tasks, in [0, 0.5)."""
-    return 0.5 * place / max(count, 1)
-
-
-def unranked_scores(heads: Mapping[str, Head], embeddings: npt.ArrayLike) -> list[float]:
-    """Return the scores [n] of tasks that are not ranked, in [0.5, 1]."""
-    rows = np.asarray(embeddings, np.float32)
-    # What scenes would say is not asked: a place in the queue is not worth that long.
-    heads = {name: head for name, head in heads.items() if head.sees == "embedding"}
-    if not heads or not len(rows):
-        return [0.5] * len(rows)
-    doubt = np.mean([head.uncertainty(rows) for head in heads.values()], axis=0)
-    scores = 1.0 - 0.5 * np.clip(np.nan_to_num(doubt, nan=0.0), 0.0, 1.0)
-    return [float(score) for score in scores]
 
 
 @dataclass(frozen=True)
@@ -120,6 +85,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._champion: _Champion | None = None
         self._config: tuple[str, LabelConfig] | None = None
+        self._recent = RecentScenes()
 
     def warm_up(self) -> None:
         """Load the champion's heads and embeddings ahead of the first request."""
@@ -160,6 +126,50 @@ class Predictor:
             predictions[place]["result"] = answer.result
             predictions[place]["score"] = champion.scores.get(task_id, score)
         return predictions
+
+    def interact(self, task: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer what an annotator has just drawn with the object under it.
+
+        It works before the first version, too: then the object is found by its light alone.
+
+        Parameters
+        ----------
+        task : mapping
+            With ``id`` and ``data``.
+        context : mapping
+            As the editor sends it, with the drawn regions in ``result``; nothing in it makes this
+            fail.
+
+        Returns
+        -------
+        dict
+            ``{"model_version", "score", "result"}``; no region where nothing was drawn, where the
+            configuration has no tag to answer with, and where the image cannot be used.
+        """
+        champion, config = self._current(), self._read_config()
+        version = champion.version if champion else initial_version(self._project_id)
+        made: dict[str, Any] = {"model_version": version, "score": LAST, "result": []}
+        prompt = prompt_of(context, config) if config is not None else None
+        if config is None or prompt is None:
+            return made
+        lvm = self._lvm() if champion is None else self._lvm_of(champion)
+        heads = champion.heads if champion is not None and lvm is not None else {}
+        source = SceneSource(self._store, self._fetcher or self._make_fetcher(), lvm or self._lvm())
+        scene = self._recent.get(source, _address(task, main_field(config)))
+        if scene is not None:
+            made["result"] = object_under(config, prompt, scene, heads)
+        return made
+
+    def _read_config(self) -> LabelConfig | None:
+        with self._store.reading() as session:
+            text = session.scalar(
+                select(Project.label_config).where(Project.id == self._project_id)
+            )
+        with self._lock:
+            if text and (self._config is None or self._config[0] != text):
+                self._config = text, parse_controls(text)
+                self._champion = None
+            return self._config[1] if text and self._config else None
 
     def _look(
         self, champion: _Champion, tasks: Sequence[Mapping[str, Any]], known: npt.NDArray[Any]

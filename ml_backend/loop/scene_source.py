@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,3 +122,28 @@ class SceneSource:
                 )
                 found |= {task.id: task for task in session.scalars(chosen)}
         return found
+
+
+class RecentScenes:
+    """The scenes that people drew on last; safe to share between threads.
+
+    An annotator asks several times about one image, and only the first time has to wait for it.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._kept: dict[tuple[str, str], Scene] = {}
+
+    def get(self, source: SceneSource, address: str) -> Scene | None:
+        """Return the scene at an address for the LVM of `source`, None where there is none."""
+        key = (source.lvm.identity, address)
+        with self._lock:
+            scene = self._kept.pop(key, None)
+        if scene is None and address:
+            scene = source.of_address(address)
+        if scene is not None:
+            with self._lock:
+                self._kept[key] = scene
+                while len(self._kept) > self._most:
+                    del self._kept[next(iter(self._kept))]
+        return scene
