@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ml_backend.loop.acquisition import cold_start
-from ml_backend.loop.plans import HeadPlan
+from ml_backend.loop.head_plan import HeadPlan
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.scene_source import SceneSource
 from models.heads.base import Head

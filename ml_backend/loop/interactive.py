@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from models.segmentation import mask_to_box, mask_to_ellipse, segment_at
-
 from ml_backend.labelstudio.config import (
     BitmaskControl,
     BoxControl,
@@ -25,6 +23,7 @@ from models.answers import Box, Ellipse, Mask, Point, Polygon, Shape
 from models.heads.base import Head
 from models.outlines import outlines
 from models.scenes import Scene
+from models.segmentation import mask_to_box, mask_to_ellipse, segment_at
 
 ANSWERED_WITH = (BrushControl, BitmaskControl, PolygonControl, EllipseControl, BoxControl)
 """What an object is given back as: the first of these that the configuration has."""

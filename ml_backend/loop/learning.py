@@ -11,8 +11,8 @@ import numpy.typing as npt
 import structlog
 
 from ml_backend.loop.acquisition import audit_order
+from ml_backend.loop.head_plan import HeadPlan
 from ml_backend.loop.lessons import Lessons
-from ml_backend.loop.plans import HeadPlan
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.scene_source import SceneSource
 from models.heads.base import Head, HeadError

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ml_backend.labelstudio.config import ChoicesControl, RegionControl
 from ml_backend.labelstudio.typed import TypedAnswer
 from ml_backend.loop.consensus import CastVote, Consensus
-from ml_backend.loop.plans import HeadPlan
+from ml_backend.loop.head_plan import HeadPlan
 from ml_backend.loop.typed_votes import typed_votes
 from ml_backend.store.database import Store
 from models.answers import Answer, Labels

@@ -6,50 +6,13 @@ plan: they answer one control, or several together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
 
 from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig
 from ml_backend.loop.annotations import main_field
+from ml_backend.loop.head_plan import HeadPlan
+from ml_backend.loop.planners import PLANNERS, Planner
 from models.heads.base import Head
-
-
-@dataclass(frozen=True)
-class HeadPlan:
-    """One head that is not a plain list of choices.
-
-    Attributes
-    ----------
-    name : str
-        Key of the head in a version: the name of its first control.
-    controls : tuple of Control
-        What it answers, in the order of the configuration.
-    companions : tuple of Control
-        What it learns from besides: people's other answers about the same thing.
-    learns : {"opinions", "counts", "fractions"}
-        Its targets: all answers by person, the votes on each label of each control, or the
-        fractions of these votes on its only control.
-    make : callable
-        Returns the unfitted head.
-    """
-
-    name: str
-    controls: tuple[Control, ...]
-    learns: Literal["opinions", "counts", "fractions"]
-    make: Callable[[], Head] = field(compare=False)
-    companions: tuple[Control, ...] = ()
-
-    def fits(self, head: Head) -> bool:
-        """Tell whether a head (of an earlier version) answers what is asked now."""
-        wanted = self.make()
-        return type(head) is type(wanted) and head.labels == wanted.labels
-
-
-Planner = Callable[[Control, LabelConfig], HeadPlan | None]
-
-PLANNERS: dict[type[Control], Planner] = {}
-"""For each type of control, what makes its plan; a control that another plan answers has None."""
 
 
 def head_plans(

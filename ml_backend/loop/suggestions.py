@@ -20,7 +20,8 @@ from ml_backend.labelstudio.frame import Frame
 from ml_backend.labelstudio.regions import choices_result
 from ml_backend.labelstudio.typed import Item, TypedAnswer, kept
 from ml_backend.labelstudio.writing import write_answers
-from ml_backend.loop.plans import HeadPlan, head_plans, learned_controls
+from ml_backend.loop.head_plan import HeadPlan
+from ml_backend.loop.plans import head_plans, learned_controls
 from models.answers import Answer, Labels
 from models.heads.base import Head
 from models.scenes import Scene

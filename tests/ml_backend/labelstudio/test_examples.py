@@ -89,6 +89,7 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str], list[str]]] = 
     ),
 }
 
+
 def text_of(name: str) -> str:
     return (FOLDER / name).read_text(encoding="utf-8")
 

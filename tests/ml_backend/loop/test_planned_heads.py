@@ -14,9 +14,11 @@ from ml_backend.labelstudio.config import HEADS, NumberControl, parse_controls
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.loop import learning, plans
 from ml_backend.loop.gate import GateDecision
+from ml_backend.loop.head_plan import HeadPlan
 from ml_backend.loop.learning import Learned, UnseenLosses
 from ml_backend.loop.loss_gate import compare_losses
-from ml_backend.loop.plans import PLANNERS, HeadPlan, head_plans, learned_controls
+from ml_backend.loop.planners import PLANNERS
+from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.prediction import Predictor
 from ml_backend.loop.rounds import RoundContext, run_round
 from ml_backend.store.tables import Ranking
