@@ -65,7 +65,7 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str], list[str]]] = 
     ),
     "interest.xml": ({"interest": (2, False)}, ["grade"], []),
     "detection.xml": ({}, ["galaxies", "not_galaxies"], ["Choices"]),
-    "masks.xml": ({}, ["masks"], []),
+    "masks.xml": ({}, ["masks"], ["RectangleLabels", "KeyPointLabels"]),
     "parameters.xml": (
         {},
         ["half_light", "magnitude", "radius", "axis_ratio", "position_angle", "sersic", "redshift"],
