@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.acquisition import Ranking as Rank
 from ml_backend.loop.acquisition import audit_order, cold_start, interleave, rank
 from ml_backend.loop.doubts import doubts
 from ml_backend.loop.plans import head_plans, learned_controls
@@ -18,6 +20,9 @@ from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.suggestions import suggested
 from ml_backend.store.tables import Ranking
 from models.heads.base import Head
+from models.heads.interest import InterestHead, interest_order
+
+_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class OrderOptions:
     audit_fraction: float
     top_k: int
     seed: int
+    explore: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,9 @@ def make_order(
             further=doubts(plans, heads, pool, scenes, rng),
         )
     free = np.flatnonzero(pool.is_open & ~pool.is_voted)
+    wanted = None if cold else _interest(heads, pool, free)
+    if wanted is not None:
+        ranking = _mixed(ranking, free, wanted, options, rng)
     at_random = free[audit_order(pool.task_ids[free], options.seed)]
     order, drawn = interleave(ranking.order, at_random, options.audit_fraction)
     again = np.flatnonzero(pool.is_open & pool.is_voted)[: max(options.top_k - len(order), 0)]
@@ -128,3 +137,34 @@ def make_order(
             )
         )
     return Order(predictions, kept)
+
+
+def _interest(
+    heads: Mapping[str, Head], pool: Pool, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64] | None:
+    """How probably rows of the pool are of interest; None where nobody asks for that."""
+    head = next((head for head in heads.values() if isinstance(head, InterestHead)), None)
+    if head is None:
+        return None
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), _BLOCK):
+        part = rows[start : start + _BLOCK]
+        found[start : start + _BLOCK] = head.interest(np.asarray(pool.embeddings[part]))
+    return found
+
+
+def _mixed(
+    ranking: Rank,
+    free: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.float64],
+    options: OrderOptions,
+    rng: np.random.Generator,
+) -> Rank:
+    """Put what is probably of interest in front, and what teaches most in between."""
+    doubt = np.zeros(len(free))
+    place = np.searchsorted(free, ranking.order)
+    doubt[place] = 1 - np.arange(len(place)) / max(len(place), 1)
+    order = interest_order(wanted, doubt, options.explore, rng)[: options.top_k]
+    told = np.zeros(len(free), np.float32)
+    told[place] = ranking.uncertainty
+    return Rank(free[order], told[order])

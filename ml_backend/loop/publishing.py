@@ -143,6 +143,7 @@ def _options(work: RoundWork) -> OrderOptions:
         strategy=str(option(work.project, "strategy")),
         diversity=bool(option(work.project, "diversity")),
         audit_fraction=float(option(work.project, "audit_fraction")),
+        explore=float(option(work.project, "explore")),
         top_k=int(option(work.project, "top_k")),
         seed=work.store.settings.seed,
     )
