@@ -13,7 +13,7 @@ from scipy.special import expit, log_expit, logit
 from models.answers import Labels, Stars
 from models.heads.base import Floats, HeadError, ProbabilityHead
 from models.heads.classification import SingleChoiceHead, _finite
-from models.heads.features import taken
+from models.heads.features import as_kept, taken
 from models.heads.linear import Doubles, folds_of
 from models.opinions import Opinions
 from models.similarity import Standard
@@ -232,10 +232,9 @@ class InterestHead(ProbabilityHead):
         linear: SingleChoiceHead | None,
     ) -> Self:
         acting = direction / standard.scale
-        # What is used must be what a file gives back.
-        self._direction = acting.astype(np.float32).astype(np.float64)
+        self._direction = as_kept(acting)
         self._origin = float(np.float32(standard.mean @ self._direction))
-        self._sum = total.astype(np.float32).astype(np.float64)
+        self._sum = as_kept(total)
         self._linear = linear
         return self
 
