@@ -20,6 +20,7 @@ Doubles = NDArray[np.float64]
 
 _GRID = 64
 _SHORTEST = 0.3
+_THINNEST = 0.1
 _LONGEST = 1e5
 
 
@@ -92,7 +93,7 @@ def _elongation(ratio: float, angle: float) -> complex:
 def _from(centre: Doubles, size: float, turn: complex) -> Doubles:
     long = min(abs(turn), 0.95)
     major = min(max(size, _SHORTEST), _LONGEST)
-    minor = max(major * (1 - long) / (1 + long), _SHORTEST * major / (major + 1))
+    minor = max(major * (1 - long) / (1 + long), _THINNEST)
     angle = math.degrees(cmath.phase(turn)) / 2 % 180 if long > 1e-9 else 0.0
     return np.array([*centre, major, minor, angle])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from case_number import SIDE, blobs
+from blob_scenes import SIDE, blobs
 from head_case import HeadCase
 
 from models.answers import Ellipse
