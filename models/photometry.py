@@ -205,8 +205,9 @@ def _part(planes: NDArray[Any], x: float, y: float) -> tuple[Singles, int, int, 
     top = int(np.clip(round(y - side / 2), 0, height - side))
     cut = planes[:, top : top + side, left : left + side].astype(np.float32)
     if binning > 1:
-        rows = sum(cut[:, first::binning] for first in range(binning))
-        cut = sum(rows[:, :, first::binning] for first in range(binning)) / np.float32(binning**2)
+        few = side // binning
+        cut = cut.reshape(len(cut), few, binning, side).sum(axis=2)
+        cut = cut.reshape(len(cut), few, few, binning).mean(axis=3) / np.float32(binning)
     return cut, left, top, binning
 
 

@@ -34,9 +34,9 @@ class Part:
         if curves is not None:
             curves = Landmarks(
                 _single(curves.projection),
-                _as_kept(curves.points),
-                _as_kept(curves.whitening),
-                _as_kept(curves.centre),
+                as_kept(curves.points),
+                as_kept(curves.whitening),
+                as_kept(curves.centre),
             )
         return cls(start, stop, planes, curves)
 
@@ -144,10 +144,10 @@ def taken(tensors: dict[str, NDArray[Any]], name: str, shape: tuple[int | None, 
     return value.astype(np.float64)
 
 
-def _as_kept(value: Doubles) -> Doubles:
-    # What is fitted must be what a file gives back.
+def as_kept(value: Doubles) -> Doubles:
+    """Round to what a file keeps (float32), so that what is used is what a file gives back."""
     return value.astype(np.float32).astype(np.float64)
 
 
 def _single(projection: Projection) -> Projection:
-    return Projection(_as_kept(projection.mean), _as_kept(projection.basis))
+    return Projection(as_kept(projection.mean), as_kept(projection.basis))

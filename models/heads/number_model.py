@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.heads.base import HeadError
-from models.heads.features import Features, taken
+from models.heads.features import Features, as_kept, taken
 from models.heads.intervals import LEVELS, half_widths
 from models.heads.linear import Doubles, folds_of
 from models.heads.regression import Regression, fit_regression
@@ -145,7 +145,7 @@ class NumberModel:
         for rows in held:
             widths[rows] = half_widths(scores[_others(n, rows)] if informed else scores)
         every = _fit_harder(hints, goal, np.arange(n) if informed else np.arange(0))
-        model = cls(features, _single(value), _single(every), _as_kept(half_widths(scores)))
+        model = cls(features, _single(value), _single(every), as_kept(half_widths(scores)))
         members = [
             replace(model, value=_single(one), harder=_single(other))
             for one, other in zip(values, harder, strict=False)
@@ -252,15 +252,10 @@ def _harder(found: Regression, hints: Doubles) -> Doubles:
     return np.exp(np.clip(log, -_MOST, _MOST))
 
 
-def _as_kept(value: Doubles) -> Doubles:
-    # What is used must be what a file gives back.
-    return value.astype(np.float32).astype(np.float64)
-
-
 def _single(found: Regression) -> Regression:
     return Regression(
-        _as_kept(found.coefficients),
-        _as_kept(found.bias),
-        _as_kept(found.covariance),
+        as_kept(found.coefficients),
+        as_kept(found.bias),
+        as_kept(found.covariance),
         float(np.float32(found.noise)),
     )
