@@ -62,7 +62,7 @@ class RestorationNetwork(nn.Module):
         self.fine_out = _Block(width)
         self.last = nn.Conv2d(width, PLANES * 2 * 4, 3, padding=1)
         nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(
         self, planes: Tensor, wiener: Tensor, tikhonov: Tensor, bad: Tensor, fwhm: Tensor

@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.galaxy_image import GalaxyImage, ImageError
 from models.rendering import to_rgb8
-from models.restorer import RestorationError, Restored, Restorer, shipped
+from models.restoration_inputs import RestorationError
+from models.restorer import Restored, Restorer, shipped
 
 LARGEST = 4_000_000
 """Pixels (of one band) of an image that is restored for people at most."""

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -19,22 +18,23 @@ from torch import Tensor
 from models.blur import BlurEstimator
 from models.degradation import USUAL_BETA, centred
 from models.profiles import moffat_psf
-from models.restoration_filters import Deconvolved, deconvolved, filled, noise_of
+from models.restoration_filters import Deconvolved, deconvolved, filled, flux_kept, noise_of
+from models.restoration_inputs import (
+    SMALLEST,
+    WIDEST,
+    RestorationError,
+    kernel_of,
+    mask_of,
+    noise_given,
+    planes_of,
+    sky_of,
+    width_of,
+)
 from models.restoration_network import PLANES, RestorationNetwork, RestorationShape
-from models.stretch import sky_level
 
 SHIPPED = Path(__file__).parent / "weights" / "restoration"
 FORMAT = 1
 TILE, MARGIN = 768, 32
-WIDEST = 12.0
-"""Widest PSF that is undone, FWHM in pixels."""
-FLUX_ERROR = 0.02
-"""Share by which the network alone is trusted with a galaxy's flux."""
-_SMALLEST = 8
-
-
-class RestorationError(ValueError):
-    """An image cannot be restored, or weights cannot be read; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -153,13 +153,13 @@ class Restorer:
         RestorationError
             If something is not as stated.
         """
-        planes = _planes_of(image)
+        planes = planes_of(image)
         b, h, w = planes.shape
-        bad = _mask_of(mask, planes.shape)
-        sky = np.array([_sky(plane, ~hide) for plane, hide in zip(planes, bad, strict=True)])
+        bad = mask_of(mask, planes.shape)
+        sky = np.array([sky_of(plane, ~hide) for plane, hide in zip(planes, bad, strict=True)])
         centred_planes = torch.from_numpy((planes - sky[:, None, None]).astype(np.float32))
         hidden = torch.from_numpy(bad)
-        sigma = _noise_given(noise, b)
+        sigma = noise_given(noise, b)
         if sigma is None:
             sigma = noise_of(centred_planes[None], ~hidden[None] if bad.any() else None)[0, :, 0, 0]
         kernel, fwhm = self._psf(psf, psf_fwhm, centred_planes / sigma[:, None, None], hidden)
@@ -224,7 +224,7 @@ class Restorer:
         self, psf: ArrayLike | None, fwhm: float | None, planes: Tensor, bad: Tensor
     ) -> tuple[Tensor | None, float]:
         if psf is not None:
-            kernel = _kernel_of(psf)
+            kernel = kernel_of(psf)
             return kernel, width_of(kernel.numpy())
         if fwhm is None:
             fwhm = 0.0 if self.blur is None else self.blur.fwhm(filled(planes[None], bad[None]))
@@ -259,7 +259,7 @@ class Restorer:
                     ready.planes, ready.filters.wiener, ready.filters.tikhonov, hidden,
                     torch.tensor([fwhm]),
                 )  # fmt: skip
-                said = _flux_kept(said, ready.filters)
+                said = flux_kept(said, ready.filters)
             image[part] = (said * noise)[0, :count]
             deviation[part] = (self.factor * torch.exp(log_deviation) * noise)[0, :count]
         return image.numpy(), deviation.clamp(min=1e-30).numpy()
@@ -269,20 +269,6 @@ class Restorer:
 def shipped() -> Restorer:
     """Return the restorer with the weights that come with the package; read once."""
     return Restorer.load(SHIPPED)
-
-
-def width_of(psf: NDArray[np.floating]) -> float:
-    """FWHM in pixels of a PSF: of the circle whose area is that above half of its maximum.
-
-    0 for a point; the area is taken between pixels by interpolation.
-    """
-    if max(psf.shape) == 1 or np.count_nonzero(psf > 1e-6 * psf.max()) <= 1:
-        return 0.0
-    fine = F.interpolate(
-        torch.from_numpy(np.asarray(psf, np.float32))[None, None], scale_factor=8, mode="bicubic"
-    )
-    area = float((fine > fine.max() / 2).sum()) / 64
-    return float(min(2 * np.sqrt(area / np.pi), WIDEST))
 
 
 @dataclass(frozen=True)
@@ -299,78 +285,8 @@ class _Tile:
 
 def _span(start: int, length: int) -> tuple[slice, slice, slice]:
     stop = min(start + TILE, length)
-    first, last = max(0, min(start - MARGIN, length - _SMALLEST)), min(length, stop + MARGIN)
+    first, last = max(0, min(start - MARGIN, length - SMALLEST)), min(length, stop + MARGIN)
     return slice(first, last), slice(start, stop), slice(start - first, stop - first)
-
-
-def _flux_kept(said: Tensor, filters: Deconvolved) -> Tensor:
-    """Bring the light of what stands out back to what was measured, as far as noise lets us know.
-
-    The two sums are averaged with the inverse of their variances: that of the pixels' noise, and
-    `FLUX_ERROR` for the network.
-    """
-    smooth = F.avg_pool2d(filters.wiener, 5, 1, 2, count_include_pad=False)
-    window = F.max_pool2d((smooth > 1.0).float(), 5, 1, 2)
-    measured = (filters.tikhonov * window).sum((2, 3), keepdim=True)
-    found = (said * window).sum((2, 3), keepdim=True)
-    pixels = window.sum((2, 3), keepdim=True)
-    trust = (FLUX_ERROR * found) ** 2
-    missing = (measured - found) * trust / (trust + pixels).clamp(min=1e-12)
-    light = said.clamp(min=0) * window
-    return said + missing * light / light.sum((2, 3), keepdim=True).clamp(min=1e-6)
-
-
-def _planes_of(image: ArrayLike) -> NDArray[np.float32]:
-    planes = np.array(image, dtype=np.float32)
-    if planes.ndim == 2:
-        planes = planes[None]
-    if planes.ndim != 3 or not len(planes) or min(planes.shape[1:]) < _SMALLEST:
-        raise RestorationError(
-            f"An image to restore is [bands, h, w] of at least {_SMALLEST} pixels on a side, not "
-            f"{list(planes.shape)}."
-        )
-    if not np.isfinite(planes).all():
-        raise RestorationError("The image holds NaN or infinite values; mask and fill them first.")
-    return planes
-
-
-def _mask_of(mask: ArrayLike | None, shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    if mask is None:
-        return np.zeros(shape, dtype=np.bool_)
-    bad = np.asarray(mask, dtype=np.bool_)
-    if bad.shape not in (shape, shape[1:], (1, *shape[1:])):
-        raise RestorationError(
-            f"The mask must be {list(shape[1:])} or {list(shape)}, not {list(bad.shape)}."
-        )
-    bad = np.array(np.broadcast_to(bad, shape))
-    if bad.all(axis=(1, 2)).any():
-        raise RestorationError("The mask leaves a band without a single pixel; leave it out.")
-    return bad
-
-
-def _sky(plane: NDArray[np.float32], good: NDArray[np.bool_]) -> float:
-    return sky_level(np.where(good, plane, np.nan))[0]
-
-
-def _noise_given(noise: ArrayLike | None, bands: int) -> Tensor | None:
-    if noise is None:
-        return None
-    sigma = np.broadcast_to(np.asarray(noise, dtype=np.float32), (bands,))
-    if not (np.isfinite(sigma).all() and sigma.min() > 0):
-        raise RestorationError(f"The noise must be finite and above 0, not {noise}.")
-    return torch.from_numpy(np.array(sigma))
-
-
-def _kernel_of(psf: ArrayLike) -> Tensor:
-    kernel = np.asarray(psf, dtype=np.float64)
-    if (
-        kernel.ndim != 2
-        or not all(side % 2 for side in kernel.shape)
-        or not np.isfinite(kernel).all()
-        or kernel.sum() <= 0
-    ):
-        raise RestorationError("A PSF is [p, q] with odd sides, finite, with a positive sum.")
-    return centred(kernel, max(kernel.shape))
 
 
 def _named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from models.heads.base import Floats, Head, HeadError
 from models.heads.classification import SingleChoiceHead
 from models.metrics import log_losses
 from models.opinions import Opinions
+from models.restoration_inputs import RestorationError
 from models.restoration_network import RestorationNetwork, RestorationShape
 from models.restoration_risk import signs_of
 from models.restoration_tuning import Reviewed, tuned
 from models.restoration_verdicts import ACCEPT, REJECT, artefacts_of, verdict_of
-from models.restorer import RestorationError, Restored, Restorer, shipped
+from models.restorer import Restored, Restorer, shipped
 from models.scenes import Scene
 
 _MOST_TUNED = 256
