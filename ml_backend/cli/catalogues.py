@@ -1,4 +1,4 @@
-"""The commands about catalogues: import and export."""
+"""The command that makes tasks of a catalogue: import."""
 
 from __future__ import annotations
 
@@ -204,47 +204,4 @@ def _say(report: ImportReport, done: str, project: int | None, out: Path | None)
     click.echo(
         f"{place}: of {report.galaxies} galaxies {report.added} tasks {done}, {report.known} were "
         f"there, {report.failed} failed."
-    )
-
-
-@main.command()
-@click.option("--project", type=_PROJECT, required=True, help="Number of the project.")
-@click.option("--out", type=_FILE, required=True, help="File; its suffix tells the format.")
-@click.option(
-    "--format", "form", type=click.Choice(("votable", "fits", "parquet", "ecsv", "csv")),
-    help="Format, where the suffix does not tell.",
-)  # fmt: skip
-@click.option("--url", help="Address of Label Studio (LABEL_STUDIO_URL).")
-@click.option("--api-key", help="Access token (LABEL_STUDIO_API_KEY; safer than an argument).")
-@spoken
-def export(project: int, out: Path, form: str | None, url: str | None, api_key: str | None) -> None:
-    """Write the results of a project as a catalogue: one row per galaxy.
-
-    Each row holds id, ra and dec, and for each question people's consensus, the number of votes
-    and the model's answer with its probabilities. What is not known is masked.
-    """
-    settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)
-    from datetime import UTC, datetime
-
-    from ml_backend.catalogue.exporting import results_table
-    from ml_backend.catalogue.formats import format_of, write_catalogue
-    from ml_backend.catalogue.results import gather_results
-    from ml_backend.labelstudio.client import LabelStudioClient
-    from ml_backend.store.database import open_store
-
-    chosen = format_of(out, form)
-    store = open_store(settings)
-    try:
-        results = gather_results(LabelStudioClient.from_settings(settings), store, project)
-    finally:
-        store.close()
-    if not len(results):
-        raise Failure(f"Project {project} has no tasks.")
-    for note in results.notes:
-        click.echo(note, err=True)
-    table = results_table(results, datetime.now(UTC))
-    written = write_catalogue(table, out, chosen)
-    click.echo(
-        f"{' and '.join(map(str, written))}: {len(table)} galaxies, {len(table.colnames)} columns; "
-        f"version {results.version or 'none'}, votes read: {table.meta['VOTES_AT']}."
     )
