@@ -162,6 +162,8 @@ class EllipseHead(Head):
     def at(self, scene: Scene, x: float, y: float, label: str | None = None) -> Ellipse:
         """Return the ellipse of the galaxy at a place of a scene, as a label's (the first's)."""
         self._fitted()
+        if label is not None and label not in self.labels:
+            raise HeadError(f"{label!r} is none of the labels {self.labels}.")
         place = self.labels.index(label) if label is not None else 0
         found = _measured([scene], (x, y))
         said = self._said(*found)
