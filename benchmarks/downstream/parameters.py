@@ -33,7 +33,7 @@ TRAINED_INDEX, TESTED_INDEX = 240, 30
 # Added noise, in units of the sky's own.
 LEVELS = (0.0, 5.0, 15.0)
 BANDS = ("g", "r", "z")
-DRAWS = 2
+DRAWS = 1
 Doubles = NDArray[np.float64]
 
 

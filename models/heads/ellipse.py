@@ -71,13 +71,16 @@ class EllipseHead(Head):
     def __init__(self, labels: Sequence[str]) -> None:
         super().__init__(labels)
         self._standard: Standard | None = None
+        self._forget()
+        self._dimension = 0
+
+    def _forget(self) -> None:
         k = len(self.labels)
         # Of each label: log of the size over r50, and elongation beyond that measured.
         self._weight: Doubles = np.zeros((k, len(_SEEN), 2))
         self._bias: Doubles = np.tile([_EXPECTED, 0.0], (k, 1))
         # Of each label: slope and offset of the score, and how often it is drawn.
         self._score: Doubles = np.tile([1.0, 0.0, 1.0], (k, 1))
-        self._dimension = 0
 
     @property
     def dimension(self) -> int:
@@ -113,6 +116,7 @@ class EllipseHead(Head):
         asked = np.isfinite(share).all(axis=1)
         if not asked.any():
             raise HeadError("Nobody looked at any of these images.")
+        self._forget()
         self._dimension = int(seen[0].lvm.dimension)
         found = Standard.of(table)
         precision = as_kept(1 / found.scale)
@@ -127,7 +131,8 @@ class EllipseHead(Head):
             rate = (votes @ share[asked, label] + 1) / (votes.sum() + 2)
             marks = np.flatnonzero(np.isfinite(drawn[:, label, 0]))
             goal = np.full((n, 2), np.nan)
-            goal[marks] = [relative(drawn[row, label], outlines[row]) for row in marks]
+            for row in marks:
+                goal[row] = relative(drawn[row, label], outlines[row])
             right = np.zeros(len(marks))
             for held in np.unique(fold[marks]):
                 rows, others = marks[fold[marks] == held], marks[fold[marks] != held]
@@ -157,6 +162,8 @@ class EllipseHead(Head):
     def at(self, scene: Scene, x: float, y: float, label: str | None = None) -> Ellipse:
         """Return the ellipse of the galaxy at a place of a scene, as a label's (the first's)."""
         self._fitted()
+        if label is not None and label not in self.labels:
+            raise HeadError(f"{label!r} is none of the labels {self.labels}.")
         place = self.labels.index(label) if label is not None else 0
         found = _measured([scene], (x, y))
         said = self._said(*found)
