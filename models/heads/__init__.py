@@ -2,12 +2,20 @@
 
 from models.heads.base import Head, HeadError, ProbabilityHead, load_head
 from models.heads.classification import MultipleChoiceHead, SingleChoiceHead
+from models.heads.questions import Question
+from models.heads.rating import RatingHead
+from models.heads.taxonomy import TaxonomyHead
+from models.heads.tree import DecisionTreeHead
 
 __all__ = [
+    "DecisionTreeHead",
     "Head",
     "HeadError",
     "MultipleChoiceHead",
     "ProbabilityHead",
+    "Question",
+    "RatingHead",
     "SingleChoiceHead",
+    "TaxonomyHead",
     "load_head",
 ]
