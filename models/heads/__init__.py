@@ -6,6 +6,7 @@ from models.heads.questions import Question
 from models.heads.rating import RatingHead
 from models.heads.taxonomy import TaxonomyHead
 from models.heads.tree import DecisionTreeHead
+from models.heads.restoration import RestorationHead
 
 __all__ = [
     "DecisionTreeHead",
@@ -15,6 +16,7 @@ __all__ = [
     "ProbabilityHead",
     "Question",
     "RatingHead",
+    "RestorationHead",
     "SingleChoiceHead",
     "TaxonomyHead",
     "load_head",
