@@ -4,9 +4,9 @@ from models.heads.base import Head, HeadError, ProbabilityHead, load_head
 from models.heads.classification import MultipleChoiceHead, SingleChoiceHead
 from models.heads.questions import Question
 from models.heads.rating import RatingHead
+from models.heads.restoration import RestorationHead
 from models.heads.taxonomy import TaxonomyHead
 from models.heads.tree import DecisionTreeHead
-from models.heads.restoration import RestorationHead
 
 __all__ = [
     "DecisionTreeHead",
