@@ -58,8 +58,8 @@ def read_votes(data: Path) -> Votes:
 
     The set holds fractions; how many answered a question follows from those who answered the one
     before. (So reckoned, the votes of all questions add up to the `total_votes` of the set, to
-    within 0.6 % for half of the galaxies and 3 % for nine in ten.) Fractions are weighted by people's consistency, so
-    counts are rounded.
+    within 0.6 % for half of the galaxies and 3 % for nine in ten.) Fractions are weighted by
+    people's consistency, so counts are rounded.
     """
     folder = data / FOLDER
     with (folder / "labels.csv").open(newline="", encoding="utf-8") as file:
