@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from astropy.wcs import WCS
 from PIL import Image
 
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import (
-    ChoicesControl,
-    LabelConfig,
-    RegionControl,
     parse_controls,
 )
-from ml_backend.labelstudio.reading import TypedReading, read_answers
-from ml_backend.labelstudio.typed import TypedAnswer
+from ml_backend.labelstudio.frame import Frame
 from ml_backend.labelstudio.writing import write_answers
-from models.answers import Labels, Number, Paths, Stars
+from models.answers import Box
+from models.images import image_facts, read_image
+from models.picture_frame import PictureFrame, pixel_to_picture
+from models.sky_shapes import measure
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from golden import FRAME, HEIGHT, WIDTH, Golden, golden
+from editor import (
+    REGION,
+    SUBMIT,
+    Editor,
+    bare,
+    check_kept,
+    check_shown,
+    correct,
+    drag,
+    image_size,
+    region_of,
+)
+from golden import HEIGHT, WIDTH, Golden, golden
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
@@ -35,8 +47,6 @@ CONFIGS = Path(__file__).parents[2] / "labeling_configs"
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
 FOLDER = "labelling-configs"
 ADDRESS = f"/data/local-files/?d={FOLDER}/galaxy.png"
-SUBMIT = "[data-testid=bottombar-submit-button]"
-REGION = ".lsf-outliner-item"
 
 # What is put right in each, of which control: what is left alone must come back unchanged.
 CORRECTIONS = {
@@ -59,48 +69,6 @@ DISC = {
     "t04_spiral": "a08_spiral",
     "t06_odd": "a14_yes",
 }
-
-
-@dataclass
-class Editor:
-    """The page of one task with what is suggested on it."""
-
-    page: Any
-    client: LabelStudioClient
-    config: LabelConfig
-    project: int
-    task: int
-    golden: Golden
-
-    def texts_of_regions(self) -> Counter[str]:
-        """What the side panel lists."""
-        return Counter(
-            self.page.locator(f"{REGION} .lsf-labels-list .lsf-labels-list").all_inner_texts()
-        )
-
-    def suggested(self, control: str) -> TypedAnswer:
-        """What was suggested for a control."""
-        return next(told for told in self.golden.answers if told.control == control)
-
-    def ticked(self) -> set[str]:
-        """The choices that are ticked, as people read them."""
-        return {
-            box.get_attribute("name") or ""
-            for box in self.page.locator(".lsf-choice input:checked").all()
-        }
-
-    def submit(self) -> TypedReading:
-        """Submit, and read what is then kept."""
-        with self.page.expect_response(
-            lambda answer: "/annotations" in answer.url and answer.request.method == "POST"
-        ) as answer:
-            self.page.click(SUBMIT)
-        assert answer.value.ok, answer.value.text()
-        [task] = self.client.tasks(self.project)
-        [annotation] = task["annotations"]
-        reading = read_answers(annotation, self.config)
-        assert reading.problems == ()
-        return reading
 
 
 @pytest.fixture(scope="module")
@@ -131,134 +99,44 @@ def studio(label_studio: Any, pictures: Path, page: Any) -> Any:
 def opened(studio: Any, page: Any) -> Callable[..., Editor]:
     """Open a configuration in the editor, with golden answers suggested."""
 
-    def make(name: str, picks: dict[str, str] | None = None, address: str = ADDRESS) -> Editor:
+    def shown(editor: Editor) -> Editor:
+        page.goto(f"{studio.url}/projects/{editor.project}/data?task={editor.task}")
+        page.wait_for_selector(SUBMIT)
+        wanted = len(editor.golden.regions(editor.config))
+        page.wait_for_function(
+            "([what, count]) => document.querySelectorAll(what).length >= count",
+            arg=[REGION, wanted],
+        )
+        # Every picture is loaded, and large enough to see something.
+        page.wait_for_function(
+            """count => [...document.querySelectorAll('img')].filter(image =>
+                image.naturalWidth > 0 && /^blob:|pictures/.test(image.src)
+                && image.getBoundingClientRect().width > 110).length === count""",
+            arg=len(editor.config.images),
+        )
+        return editor
+
+    def make(
+        name: str, picks: dict[str, str] | None = None, address: str = ADDRESS, suggest: bool = True
+    ) -> Editor:
         text = (CONFIGS / f"{name}.xml").read_text()
         config = parse_controls(text)
         client = LabelStudioClient(studio.url, studio.account.token)
         project = int(client.create_project(f"Configuration {name}", text)["id"])
         studio.provision().permit(project, FOLDER)
-        told = golden(config, picks)
+        told = golden(config, picks) if suggest else Golden((), ())
         written = write_answers(config, told.answers)
         assert written.problems == ()
         data = {image.field: address for image in config.images}
         [task] = client.import_tasks(project, [{"data": data}])
+        if not suggest:
+            return shown(Editor(page, client, config, project, task, told))
         row = {"task": task, "result": written.result, "score": 0.5, "model_version": "golden"}
         assert client.import_predictions(project, [row]) == 1
         client.update_project(project, model_version="golden")
-        page.goto(f"{studio.url}/projects/{project}/data?task={task}")
-        page.wait_for_selector(SUBMIT)
-        editor = Editor(page, client, config, project, task, told)
-        wanted = len(told.regions(config))
-        page.wait_for_function(
-            "([what, count]) => document.querySelectorAll(what).length >= count",
-            arg=[REGION, wanted],
-        )
-        page.wait_for_function(
-            """() => [...document.querySelectorAll('img')].some(image => image.naturalWidth > 0
-                && /^blob:|local-files|pictures/.test(image.src)
-                && image.getBoundingClientRect().width > 100)"""
-        )
-        return editor
+        return shown(Editor(page, client, config, project, task, told))
 
     return make
-
-
-def check_shown(editor: Editor) -> None:
-    """Everything that was suggested is to be seen."""
-    config, page = editor.config, editor.page
-    regions: Counter[str] = Counter()
-    ticked: set[str] = set()
-    numbers: list[float] = []
-    stars: list[int] = []
-    paths: list[str] = []
-    for answer in editor.golden.answers:
-        control = config.find(answer.control)
-        for value in answer.values:
-            if isinstance(control, RegionControl):
-                texts = dict(zip(control.labels, control.texts, strict=True))
-                regions[texts[value.label]] += 1  # type: ignore[attr-defined]
-            elif isinstance(control, ChoicesControl) and not control.per_region:
-                assert isinstance(value, Labels)
-                texts = dict(zip(control.labels, control.texts, strict=True))
-                ticked |= {texts[label] for label in value.labels}
-            elif isinstance(value, Number):
-                numbers.append(value.value)
-            elif isinstance(value, Stars):
-                stars.append(value.value)
-            elif isinstance(value, Paths):
-                paths += [path[-1] for path in value.paths]
-    assert editor.texts_of_regions() == regions
-    assert editor.ticked() == ticked
-    shown = [float(box.input_value()) for box in page.locator("input[type=number]").all()]
-    assert shown == pytest.approx(numbers)
-    rated = [
-        rate.locator(".ant-rate-star-full").count() for rate in page.locator(".ant-rate").all()
-    ]
-    assert rated == stars
-    assert page.locator(".htx-taxonomy .ant-select-selection-item").count() == len(paths)
-
-
-def correct(editor: Editor, how: str, name: str) -> Any:
-    """Put one thing right as a person would; return what the control must then say."""
-    config, page = editor.config, editor.page
-    control = config.find(name)
-    answer = editor.suggested(name)
-    if how == "remove":
-        assert isinstance(control, RegionControl)
-        regions = [item.region for item in editor.golden.regions(config)]
-        place = regions.index(answer.items[-1].region)
-        page.locator(REGION).nth(place).click()
-        page.keyboard.press("Backspace")
-        page.wait_for_function(
-            "([what, count]) => document.querySelectorAll(what).length === count",
-            arg=[REGION, len(regions) - 1],
-        )
-        return answer.values[:-1]
-    if how in ("choose", "untick"):
-        assert isinstance(control, ChoicesControl)
-        [value] = answer.values
-        assert isinstance(value, Labels)
-        texts = dict(zip(control.labels, control.texts, strict=True))
-        if how == "untick":
-            clicked, left = value.labels[-1], value.labels[:-1]
-        else:
-            clicked = next(label for label in control.labels if label not in value.labels)
-            left = (clicked,)
-        page.locator(f'.lsf-choice input[name="{texts[clicked]}"]').last.click()
-        return (Labels(left),)
-    if how == "rate":
-        page.locator(".ant-rate-star").nth(0).click()
-        return (Stars(1),)
-    assert how == "number"
-    place = [told.control for told in editor.golden.answers if isinstance(told.values[0], Number)]
-    page.locator("input[type=number]").nth(place.index(name)).fill("2.5")
-    page.keyboard.press("Tab")
-    return (Number(2.5),)
-
-
-def check_kept(editor: Editor, reading: TypedReading, changed: dict[str, Any]) -> None:
-    """What was changed says what it should; all else came back exactly as it was suggested."""
-    for told in editor.golden.answers:
-        found = reading.answer(told.control)
-        assert found is not None, told.control
-        if told.control in changed:
-            wanted = changed[told.control]
-            assert [bare(value) for value in found.values] == [bare(value) for value in wanted]
-        else:
-            assert found.same_as(told), told.control
-            assert found.origin == "prediction", told.control
-            assert len(found.items) == len(told.items)
-        if told.frame is not None:
-            assert found.frame == FRAME
-            assert found.frame.rotation == 0
-    named = {told.control for told in editor.golden.answers}
-    extra = [found.control for found in reading.answers if found.control not in named]
-    assert not extra, "nothing is said of questions that are not asked"
-
-
-def bare(value: Any) -> Any:
-    """The same without its score."""
-    return replace(value, score=None)
 
 
 def test_every_configuration_is_here() -> None:
@@ -283,39 +161,6 @@ def test_a_long_way_through_the_tree(opened: Callable[..., Editor]) -> None:
     assert {"t07_rounded", "t09_bulge_shape"} == set(editor.golden.hidden)
     check_shown(editor)
     check_kept(editor, editor.submit(), {})
-
-
-def picture_on_screen(page: Any) -> tuple[float, float, float]:
-    """Return left, top and pixels of the screen per pixel of the picture."""
-    box = page.locator("canvas").first.bounding_box()
-    scale = page.evaluate(
-        """() => [...document.querySelectorAll('img')].filter(image => image.naturalWidth > 0
-            && image.getBoundingClientRect().width > 100).map(image => {
-                const place = image.getBoundingClientRect();
-                return [place.left, place.top, place.width / image.naturalWidth];
-            })[0]"""
-    )
-    assert box is not None
-    return float(scale[0]), float(scale[1]), float(scale[2])
-
-
-def drag(page: Any, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """Move the mouse with its button down, from and to pixels of the picture."""
-    left, top, scale = picture_on_screen(page)
-    page.mouse.move(left + start[0] * scale, top + start[1] * scale)
-    page.mouse.down()
-    for part in (0.25, 0.5, 0.75, 1.0):
-        x = start[0] + part * (end[0] - start[0])
-        y = start[1] + part * (end[1] - start[1])
-        page.mouse.move(left + x * scale, top + y * scale)
-    page.mouse.up()
-
-
-def region_of(answer: TypedAnswer | None, region: str) -> Any:
-    """Return what was said with the region of that id."""
-    assert answer is not None
-    [value] = [item.value for item in answer.items if item.region == region]
-    return value
 
 
 def test_a_turned_box_that_is_moved_keeps_its_size_and_turn(opened: Callable[..., Editor]) -> None:
@@ -348,3 +193,41 @@ def test_a_mask_that_is_painted_on_keeps_its_other_pixels(opened: Callable[..., 
     assert after.pixels[70, 10:22].all(), "the stroke is there"
     assert rows.min() > 50, "and nothing else"
     assert columns.max() < 45
+
+
+def test_a_box_on_a_signed_picture_of_a_fits_file_leads_to_the_sky(
+    running_loop: Any, opened: Callable[..., Editor], pictures: Path
+) -> None:
+    # A point source at a known place; the first row of the file is the lowest of the picture.
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype = ["RA---TAN", "DEC--TAN"]
+    wcs.wcs.crval, wcs.wcs.crpix = [150.0, 2.0], [50.0, 35.0]
+    wcs.wcs.cdelt = [-0.3 / 3600, 0.3 / 3600]
+    star = SkyCoord(150.002, 2.001, unit="deg")
+    x, y = (float(place) for place in wcs.world_to_pixel(star))
+    rows, columns = np.mgrid[:70, :110]
+    pixels = np.random.default_rng(0).normal(0, 1, (70, 110))
+    pixels += 500 * np.exp(-((rows - y) ** 2 + (columns - x) ** 2) / 8)
+    fits.PrimaryHDU(pixels.astype(np.float32), wcs.to_header()).writeto(
+        pictures / "star.fits", overwrite=True
+    )
+    source = f"/data/local-files/?d={FOLDER}/star.fits"
+    editor = opened(
+        "detection", address=running_loop.store.picture_addresses().address(source), suggest=False
+    )
+    assert image_size(editor.page) == (110, 70)
+
+    facts = image_facts(read_image((pictures / "star.fits").read_bytes()))
+    frame = PictureFrame.from_facts(facts)
+    middle = [float(place) for place in pixel_to_picture(frame, x, y)]
+    editor.page.keyboard.press("2")
+    drag(editor.page, (middle[0] - 7, middle[1] - 5), (middle[0] + 7, middle[1] + 5))
+    found = editor.submit().answer("galaxies")
+    assert found is not None
+    assert found.frame == Frame(110, 70)
+    [box] = found.values
+    assert isinstance(box, Box)
+    told = measure(box, frame)
+    away = SkyCoord(told.ra, told.dec, unit="deg").separation(star).arcsec
+    assert away < 0.5 * 0.3, "half a pixel, which is what the mouse is good for"
+    assert told.sky_length == pytest.approx(14 * 0.3, abs=0.3)
