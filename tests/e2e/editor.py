@@ -134,7 +134,9 @@ def correct(editor: Editor, how: str, name: str) -> Any:
     return (Number(2.5),)
 
 
-def check_kept(editor: Editor, reading: TypedReading, changed: dict[str, Any]) -> None:
+def check_kept(
+    editor: Editor, reading: TypedReading, changed: dict[str, Any], turn: int = 0
+) -> None:
     """What was changed says what it should; all else came back exactly as it was suggested."""
     for told in editor.golden.answers:
         found = reading.answer(told.control)
@@ -147,8 +149,7 @@ def check_kept(editor: Editor, reading: TypedReading, changed: dict[str, Any]) -
             assert found.origin == "prediction", told.control
             assert len(found.items) == len(told.items)
         if told.frame is not None:
-            assert found.frame == FRAME
-            assert found.frame.rotation == 0
+            assert found.frame == replace(FRAME, rotation=turn)
     named = {told.control for told in editor.golden.answers}
     extra = [found.control for found in reading.answers if found.control not in named]
     assert not extra, "nothing is said of questions that are not asked"
@@ -166,7 +167,9 @@ def picture_on_screen(page: Any) -> tuple[float, float, float]:
         """() => [...document.querySelectorAll('img')].filter(image => image.naturalWidth > 0
             && image.getBoundingClientRect().width > 100).map(image => {
                 const place = image.getBoundingClientRect();
-                return [place.left, place.top, place.width / image.naturalWidth];
+                return [place.left, place.top,
+                    Math.max(place.width, place.height)
+                    / Math.max(image.naturalWidth, image.naturalHeight)];
             })[0]"""
     )
     assert box is not None

@@ -117,9 +117,13 @@ def opened(studio: Any, page: Any) -> Callable[..., Editor]:
         return editor
 
     def make(
-        name: str, picks: dict[str, str] | None = None, address: str = ADDRESS, suggest: bool = True
+        name: str,
+        picks: dict[str, str] | None = None,
+        address: str = ADDRESS,
+        suggest: bool = True,
+        change: Callable[[str], str] = str,
     ) -> Editor:
-        text = (CONFIGS / f"{name}.xml").read_text()
+        text = change((CONFIGS / f"{name}.xml").read_text())
         config = parse_controls(text)
         client = LabelStudioClient(studio.url, studio.account.token)
         project = int(client.create_project(f"Configuration {name}", text)["id"])
@@ -193,6 +197,26 @@ def test_a_mask_that_is_painted_on_keeps_its_other_pixels(opened: Callable[..., 
     assert after.pixels[70, 10:22].all(), "the stroke is there"
     assert rows.min() > 50, "and nothing else"
     assert columns.max() < 45
+
+
+def test_a_turned_view_changes_no_coordinates(opened: Callable[..., Editor], page: Any) -> None:
+    editor = opened(
+        "all_in_one",
+        change=lambda text: text.replace('smoothing="false"', 'rotateControl="true"'),
+    )
+    before = region_of(editor.suggested("ellipses"), "ellipses-0")
+    page.locator("[aria-label=rotate-right]").first.click()
+    page.wait_for_function("() => document.querySelector('img[style*=rotate]') !== null")
+    # A quarter to the right: (x, y) of the picture is now seen at (height - y, x).
+    start = HEIGHT - 41, 60.0  # in the hole of the mask, where the ellipse is uppermost
+    drag(page, start, (start[0] + 15, start[1] + 20))
+    page.screenshot(path=ARTIFACTS / "turned-view.png")
+    reading = editor.submit()
+    after = region_of(reading.answer("ellipses"), "ellipses-0")
+    np.testing.assert_allclose((after.x - before.x, after.y - before.y), (20, -15), atol=0.5)
+    assert after.rotation == pytest.approx(before.rotation)
+    assert (after.radius_x, after.radius_y) == pytest.approx((before.radius_x, before.radius_y))
+    check_kept(editor, reading, {"ellipses": (after,)}, turn=90)
 
 
 def test_a_box_on_a_signed_picture_of_a_fits_file_leads_to_the_sky(
