@@ -2,12 +2,20 @@
 
 from models.heads.base import Head, HeadError, ProbabilityHead, load_head
 from models.heads.classification import MultipleChoiceHead, SingleChoiceHead
+from models.heads.ellipse import EllipseHead
+from models.heads.interest import InterestHead
+from models.heads.parameters import NumberHead
+from models.heads.restoration import RestorationHead
 
 __all__ = [
+    "EllipseHead",
     "Head",
     "HeadError",
+    "InterestHead",
     "MultipleChoiceHead",
+    "NumberHead",
     "ProbabilityHead",
+    "RestorationHead",
     "SingleChoiceHead",
     "load_head",
 ]

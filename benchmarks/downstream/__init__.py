@@ -1,0 +1,1 @@
+"""What `heads.py` is made of: a part for each downstream task."""
