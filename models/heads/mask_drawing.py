@@ -13,6 +13,7 @@ from scipy.ndimage import label as parts_of
 from torch import Tensor
 
 from models.answers import Box
+from models.heads.base import HeadError
 from models.heads.mask_network import MaskNetwork
 from models.heads.sights import Prompt, View, shown
 from models.segmentation import mask_to_box
@@ -46,6 +47,8 @@ class Drawing:
         Entropy of its pixels in bits, averaged inside it, in [0, 1].
     detected : float or None
         Score of the box that it was looked for in; None where a person asked.
+    name : str
+        Label of that box, if any.
     """
 
     part: NDArray[np.bool_]
@@ -55,6 +58,7 @@ class Drawing:
     labels: NDArray[np.float64]
     doubt: float
     detected: float | None = None
+    name: str = ""
 
     @property
     def empty(self) -> bool:
@@ -110,8 +114,11 @@ def draw_objects(
 def draw_found(network: MaskNetwork, view: View, boxes: Sequence[Box]) -> list[Drawing]:
     """Draw what a detector proposes; what turns out to be empty is left out."""
     drawn = draw_objects(network, view, [Prompt.of_box(box) for box in boxes], looks=_LOOKS)
-    found = [replace(d, detected=box.score) for d, box in zip(drawn, boxes, strict=True)]
-    return [drawing for drawing in found if not drawing.empty]
+    return [
+        replace(drawing, detected=box.score, name=box.label)
+        for drawing, box in zip(drawn, boxes, strict=True)
+        if not drawing.empty
+    ]
 
 
 def draw_under(
@@ -128,7 +135,7 @@ def draw_regions(network: MaskNetwork, view: View) -> list[Drawing]:
     width, height = view.scene.size
     prompt = Prompt.of_image(width, height)
     with torch.inference_mode():
-        logits, quality, label = network(*shown([view], [prompt]))
+        logits, quality, label = network(*_shown(network, view, [prompt]))
     pasted, corner = prompt.window.paste(logits[0], height, width)
     told = label[0].sigmoid().double().numpy()
     return [
@@ -147,7 +154,7 @@ def draw_regions(network: MaskNetwork, view: View) -> list[Drawing]:
 def _drawn(network: MaskNetwork, view: View, prompts: Sequence[Prompt]) -> list[Drawing]:
     width, height = view.scene.size
     with torch.inference_mode():
-        logits, quality, label = network(*shown([view] * len(prompts), prompts))
+        logits, quality, label = network(*_shown(network, view, prompts))
     told = label.softmax(dim=1).double().numpy()
     found = []
     for place, prompt in enumerate(prompts):
@@ -157,6 +164,19 @@ def _drawn(network: MaskNetwork, view: View, prompts: Sequence[Prompt]) -> list[
         size = (width, height)
         found.append(Drawing(part, corner, size, float(quality[place, 0]), told[place], doubt))
     return found
+
+
+def _shown(
+    network: MaskNetwork, view: View, prompts: Sequence[Prompt]
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    sight, maps = shown([view] * len(prompts), prompts)
+    channels = tuple(level.shape[1] for level in maps)
+    if channels != network.channels:
+        raise HeadError(
+            f"This head takes maps of {network.channels} channels, not {channels}. Were they made "
+            "by another LVM? Then train anew."
+        )
+    return sight, maps
 
 
 def _without_specks(pixels: NDArray[np.bool_]) -> NDArray[np.bool_]:

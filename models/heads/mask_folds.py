@@ -18,6 +18,8 @@ from models.heads.sights import Prompt
 from models.mask_agreement import ious
 from models.segmentation import mask_to_box
 
+Doubles = NDArray[np.float64]
+
 
 @dataclass(frozen=True, eq=False)
 class Experience:
@@ -36,8 +38,8 @@ class Experience:
     """
 
     rows: list[list[Drawing]]
-    overlaps: list[NDArray[np.float64]]
-    asked: list[tuple[NDArray[np.float64], NDArray[np.float64]]]
+    overlaps: list[Doubles]
+    asked: list[tuple[Doubles, Doubles]]
     fold: NDArray[np.int64]
 
     def scores(self, without: int | None = None) -> MaskScores:
@@ -83,8 +85,8 @@ def experience_of(
     n = len(task.views)
     fold = task.folds(seed)
     rows: list[list[Drawing]] = [[] for _ in range(n)]
-    overlaps = [np.zeros(0) for _ in range(n)]
-    asked = [(np.zeros(0), np.zeros(0)) for _ in range(n)]
+    overlaps: list[Doubles] = [np.zeros(0) for _ in range(n)]
+    asked: list[tuple[Doubles, Doubles]] = [(np.zeros(0), np.zeros(0)) for _ in range(n)]
     for held in np.unique(fold):
         examples, weights = task.examples(np.flatnonzero(fold != held).tolist())
         if not examples:
@@ -120,5 +122,5 @@ def _iou(drawing: Drawing, truth: NDArray[np.bool_]) -> float:
     return float(ious([drawing.pixels], [truth])[0, 0])
 
 
-def _joined(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _joined(arrays: Sequence[Doubles]) -> Doubles:
     return np.concatenate([np.zeros(0), *arrays])

@@ -14,7 +14,7 @@ GRID = 96
 SIGHT = 6
 """Channels of a window: three colours, the box, the point, and which of the two is given."""
 
-_WIDTHS = (12, 24, 32, 48, 64, 64)
+_WIDTHS = (8, 24, 32, 48, 64, 64)
 _COARSEST = len(_WIDTHS) - 1
 _FINEST_MAP = 2
 
@@ -45,15 +45,12 @@ class MaskNetwork(nn.Module):
         for count, level in zip(self.channels, self.levels, strict=True):
             self.joins.append(nn.Sequential(nn.GroupNorm(1, count), nn.Conv2d(count, 32, 1)))
             joined[level] += 32
-        self.down = nn.ModuleList()
+        self.halve, self.mix = nn.ModuleList(), nn.ModuleList()
         before = SIGHT
         for level, width in enumerate(_WIDTHS):
-            into = before + joined[level]
-            stride = 2 if level else 1
-            parts = [nn.Conv2d(before, width, 3, stride, 1)] if level else []
-            into = (width if level else before) + joined[level]
-            parts_after = _block(into, width)
-            self.down.append(nn.ModuleList([nn.Sequential(*parts), parts_after]))
+            halved = width if level else before
+            self.halve.append(nn.Conv2d(before, width, 3, 2, 1) if level else nn.Identity())
+            self.mix.append(_block(halved + joined[level], width))
             before = width
         self.up = nn.ModuleList(
             _block(_WIDTHS[level] + _WIDTHS[level + 1], _WIDTHS[level])
@@ -63,7 +60,10 @@ class MaskNetwork(nn.Module):
         told = _WIDTHS[2] + _WIDTHS[-1]
         self.quality = nn.Sequential(nn.Linear(told, 32), nn.SiLU(), nn.Linear(32, planes))
         self.label = nn.Sequential(nn.Linear(told, 32), nn.SiLU(), nn.Linear(32, classes))
+        assert self.draw.bias is not None
         nn.init.constant_(self.draw.bias, -1.0)
+        # A third faster on a processor.
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, sight: Tensor, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Draw.
@@ -89,8 +89,8 @@ class MaskNetwork(nn.Module):
             joined.setdefault(level, []).append(seen)
         kept: list[Tensor] = []
         x = sight
-        for level, (halve, block) in enumerate(self.down):  # type: ignore[misc]
-            x = block(torch.cat([halve(x), *joined.get(level, [])], dim=1))
+        for level, (halve, mix) in enumerate(zip(self.halve, self.mix, strict=True)):
+            x = mix(torch.cat([halve(x), *joined.get(level, [])], dim=1))
             kept.append(x)
         whole = x.mean(dim=(2, 3))
         inner = x
@@ -101,9 +101,8 @@ class MaskNetwork(nn.Module):
                 inner = x
         logits = self.draw(x)
         # What is inside the mask tells its label and its worth.
-        inside = F.adaptive_avg_pool2d(
-            logits.detach().sigmoid().amax(1, keepdim=True), inner.shape[-2:]
-        )
+        whole_mask = logits.detach().sigmoid().amax(1, keepdim=True)
+        inside = F.avg_pool2d(whole_mask, 2**_FINEST_MAP)
         pooled = (inner * inside).sum(dim=(2, 3)) / (inside.sum(dim=(2, 3)) + 1e-3)
         told = torch.cat([pooled, whole], dim=1)
         return logits, self.quality(told), self.label(told)

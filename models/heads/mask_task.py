@@ -19,8 +19,13 @@ from models.opinions import Opinions
 from models.scenes import Scene
 from models.segmentation import mask_to_box
 
-REGION_GRID = 2 * GRID
-"""Side of the whole image where regions are drawn, in samples."""
+# Images up to this many times as large as a window are drawn on one of its size.
+_LARGER = 1.5
+
+
+def region_grid(scenes: Sequence[Scene]) -> int:
+    """Return the side that whole images are drawn on, in samples: finer for larger images."""
+    return GRID if max(max(scene.size) for scene in scenes) <= _LARGER * GRID else 2 * GRID
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +62,7 @@ class Task:
         weights: ArrayLike | None,
         labels: Sequence[str],
         objects: bool,
+        grid: int = GRID,
     ) -> Task:
         """Check and fuse what people said.
 
@@ -86,7 +92,7 @@ class Task:
                     f"A mask of image {row} does not fit it: {error}. Was the image replaced by "
                     "one of another size? Then mark it anew or leave it out."
                 ) from None
-        views = [View(scene, GRID if objects else REGION_GRID) for scene in scenes]
+        views = [View(scene, grid) for scene in scenes]
         return cls(views, truths, answered, w, objects, len(labels))
 
     def examples(self, rows: Sequence[int]) -> tuple[list[Example], NDArray[np.float64]]:

@@ -14,14 +14,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.heads.mask_network import MaskNetwork, level_of
+from models.heads.mask_network import GRID, MaskNetwork, level_of
 from models.heads.sights import BOX_FACTOR, Prompt, View, shown
 from models.scenes import Scene
 from models.windows import Window
 
 BATCH = 16
 _RATE = 3e-3
-_MOST_STEPS = 300
+_MOST_STEPS = 450
 _DECAY = 0.05
 _AVERAGED = 0.98
 _BOX_SHARE = 0.65
@@ -92,7 +92,7 @@ class Example:
 
 def steps_for(examples: int, objects: bool) -> int:
     """Return how many steps to take by default: more for more examples, within minutes."""
-    most, each, least = (_MOST_STEPS, 1.0, 100) if objects else (_MOST_STEPS // 3, 1.0, 60)
+    most, each, least = (_MOST_STEPS, 0.6, 100) if objects else (_MOST_STEPS, 2.0, 100)
     return int(np.clip(each * examples, least, most))
 
 
@@ -132,21 +132,22 @@ def train(
     weights : [number of examples]
         How often each is drawn, in proportion; above 0.
     steps : int
-        Batches of `BATCH` examples.
+        Batches of `BATCH` windows, or as many pixels in fewer and finer ones.
     point_side : float
         Side in pixels of the window that is looked at for a point.
     seed : int
     """
     rng = np.random.default_rng(seed)
-    net = deepcopy(network).to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    net = deepcopy(network).train()
     averaged = deepcopy(net)
     optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, _RATE, total_steps=max(steps, 2), pct_start=0.15
     )
-    order = _order(len(examples), weights, steps * BATCH, rng)
+    count = max(1, BATCH * GRID**2 // views[0].grid ** 2)
+    order = _order(len(examples), weights, steps * count, rng)
     for step in range(steps):
-        batch = [examples[i] for i in order[step * BATCH : (step + 1) * BATCH]]
+        batch = [examples[i] for i in order[step * count : (step + 1) * count]]
         seen = [views[example.row] for example in batch]
         prompts = [_prompt(e, view, point_side, rng) for e, view in zip(batch, seen, strict=True)]
         truth = torch.stack(

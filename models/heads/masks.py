@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from models.answers import Answer, Box, Mask, Polygon
 from models.heads.base import Floats, Head, HeadError
 from models.heads.detection import DetectionHead
+from models.heads.mask_answers import as_masks, as_polygons, likely, name_of, scored
 from models.heads.mask_drawing import Drawing, draw_found, draw_objects, draw_regions, draw_under
 from models.heads.mask_folds import Experience, experience_of
 from models.heads.mask_losses import mask_loss
@@ -25,25 +26,17 @@ from models.heads.mask_state import (
     part_of,
     prefixed,
 )
-from models.heads.mask_task import REGION_GRID, Task
+from models.heads.mask_task import Task, region_grid
 from models.heads.mask_training import network_for, steps_for, train
 from models.heads.sights import Prompt, View, checked_scenes
-from models.mask_agreement import ious, marks_regions
+from models.mask_agreement import marks_regions
 from models.opinions import Opinions
-from models.outlines import outlines, signed_area, simplified
 from models.scenes import Scene
 
 Drawn = tuple[Mask | Polygon, ...]
 
-# Two masks that share this much of their pixels are one object, found twice.
-_SAME = 0.5
-# Corners of polygons may be moved by this much, in pixels.
-_TOLERANCE = 0.5
 # Side of the window around a point by that of most objects.
 _POINT_SIDES = 2.2
-# What is less likely is neither looked at nor said.
-_LEAST_SCORE = 0.05
-_MOST_PROPOSALS = 100
 _THRESHOLDS = np.arange(0.1, 0.9, 0.05)
 
 
@@ -88,6 +81,7 @@ class MaskHead(Head):
         self.steps = steps
         self.threshold = 0.5
         self._objects = True
+        self._grid = GRID
         self._point_side = 2.0 * GRID
         self._scores = MaskScores()
         self._network: MaskNetwork | None = None
@@ -124,22 +118,23 @@ class MaskHead(Head):
             raise HeadError("A mask head learns from Opinions (models.opinions), nothing else.")
         given = self.instances
         self._objects = not marks_regions(targets) if given is None else given
-        task = Task.of(scenes, targets, weights, self.labels, self._objects)
+        self._grid = GRID if self._objects else region_grid(scenes)
+        task = Task.of(scenes, targets, weights, self.labels, self._objects, self._grid)
         examples, counts = task.examples(range(len(scenes)))
         if self._objects and examples:
-            largest = np.percentile([example.side() for example in examples], 80)
-            self._point_side = _POINT_SIDES * float(max(largest, 8.0))
+            largest = float(np.percentile([example.side() for example in examples], 80))
+            self._point_side = _POINT_SIDES * max(largest, 8.0)
         steps = self.steps or steps_for(len(examples), self._objects)
         side = self._point_side
         planes = 1 if self._objects else len(self.labels)
         network = fresh = network_for(scenes[0], len(self.labels), planes, seed)
-        self._detector = None
+        self._detector, proposals = None, None
+        if examples and self._objects:
+            boxes = task.boxes(self.labels)
+            detector = DetectionHead(self.labels, shape="box")
+            self._detector = detector.fit(scenes, boxes, task.weights, seed=seed)
+            proposals = [likely(row) for row in detector.out_of_fold]
         if examples:
-            if self._objects:
-                boxes = task.boxes(self.labels)
-                self._detector = DetectionHead(self.labels, shape="box").fit(
-                    scenes, boxes, task.weights, seed=seed
-                )
             network = train(
                 fresh, task.views, examples, counts, steps=steps, point_side=side, seed=seed
             )
@@ -147,7 +142,7 @@ class MaskHead(Head):
         found = experience_of(
             fresh,
             task,
-            self._detector and [_likely(row) for row in self._detector.out_of_fold],
+            proposals,
             steps=max(1, steps // 2),
             point_side=side,
             seed=seed + 1,
@@ -178,7 +173,7 @@ class MaskHead(Head):
                 f"{len(scenes)} scenes need as many rows of boxes, not {len(proposals)}."
             )
         rows = self._looked(scenes, proposals)
-        return [self._said(self._scored(row, self._scores)) for row in rows]
+        return [self._said(row, self._scores) for row in rows]
 
     def uncertainty(self, seen: Sequence[Scene]) -> Floats:
         """Return the entropy in bits of the pixels inside the objects, averaged by their scores.
@@ -189,10 +184,10 @@ class MaskHead(Head):
         doubts = np.zeros(len(scenes), dtype=np.float32)
         empty = []
         for row, drawings in enumerate(self._looked(scenes)):
-            scored = self._scored(drawings, self._scores)
-            masses = np.array([score for _, score in scored])
+            kept = scored(drawings, self._scores, distinct=self._objects)
+            masses = np.array([score for _, score in kept])
             if masses.sum() > 0:
-                each = np.array([drawing.doubt for drawing, _ in scored])
+                each = np.array([drawing.doubt for drawing, _ in kept])
                 doubts[row] = float(each @ masses / masses.sum())
             else:
                 empty.append(row)
@@ -245,7 +240,11 @@ class MaskHead(Head):
             drawing = draw_under(self._drawer(), view, point, self._point_side)
         else:
             raise HeadError("Ask for a box or a point.")
-        label = box.label if box is not None and box.label in self.labels else self._label(drawing)
+        label = (
+            box.label
+            if box is not None and box.label in self.labels
+            else name_of(drawing, self.labels)
+        )
         return Mask(drawing.pixels, label=label, score=self._scores.of_asked(drawing.quality))
 
     def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
@@ -257,6 +256,7 @@ class MaskHead(Head):
             "shape": self.shape,
             "objects": self._objects,
             "threshold": self.threshold,
+            "grid": self._grid,
             "point_side": self._point_side,
             "channels": list(network.channels),
             "levels": list(network.levels),
@@ -285,6 +285,9 @@ class MaskHead(Head):
         head._scores = MaskScores(
             checked_vector(tensors, "found", 3), checked_vector(tensors, "asked", 2)
         )
+        (head._grid,) = checked_counts({"grid": [values.get("grid")]}, "grid", 2 * GRID)
+        if head._grid % GRID:
+            raise HeadError(f"A mask head cannot draw on a grid of {head._grid}; roll back.")
         channels = checked_counts(values, "channels")
         levels = checked_counts(values, "levels", 5)
         planes = 1 if objects else len(head.labels)
@@ -300,65 +303,29 @@ class MaskHead(Head):
         return self._network
 
     def _checked(self, seen: Sequence[Scene]) -> list[Scene]:
-        """Return the scenes, if the head is fitted and can take them."""
-        channels = self._drawer().channels
-        scenes = checked_scenes(seen)
-        if scenes:
-            found = tuple(level.shape[0] for level in scenes[0].pyramid)
-            if found != channels:
-                raise HeadError(
-                    f"This head takes maps of {channels} channels, not {found}. Were they made by "
-                    "another LVM? Then train anew."
-                )
-        return scenes
+        """Return the scenes, if the head is fitted and they can be seen."""
+        self._drawer()
+        return checked_scenes(seen)
 
     def _looked(
         self, scenes: Sequence[Scene], proposals: Sequence[Sequence[Box]] | None = None
     ) -> list[list[Drawing]]:
         network = self._drawer()
         if not self._objects:
-            drawn = [draw_regions(network, View(scene, REGION_GRID)) for scene in scenes]
+            drawn = [draw_regions(network, View(scene, self._grid)) for scene in scenes]
             return [[drawing for drawing in row if not drawing.empty] for row in drawn]
         if proposals is None:
             if self._detector is None:
                 return [[] for _ in scenes]
-            proposals = [_likely(row) for row in self._detector.predict(scenes)]
+            proposals = [likely(row) for row in self._detector.predict(scenes)]
         pairs = zip(scenes, proposals, strict=True)
         return [draw_found(network, View(scene), boxes) for scene, boxes in pairs]
 
-    def _scored(
-        self, drawings: Sequence[Drawing], scores: MaskScores
-    ) -> list[tuple[Drawing, float]]:
-        """Score drawings, best first; of an object that was found twice, the better one."""
-        each = [
-            scores.of_asked(d.quality)
-            if d.detected is None
-            else scores.of_found(d.quality, d.detected)
-            for d in drawings
-        ]
-        kept: list[tuple[Drawing, float]] = []
-        for place in np.argsort(-np.array(each), kind="stable"):
-            drawing, score = drawings[place], each[place]
-            others = [other.pixels for other, _ in kept] if self._objects else []
-            twice = ious([drawing.pixels], others).max(initial=0.0) > _SAME
-            if score >= _LEAST_SCORE and not twice:
-                kept.append((drawing, score))
-        return kept
-
-    def _said(self, scored: Sequence[tuple[Drawing, float]]) -> Drawn:
-        found: list[Mask | Polygon] = []
-        for drawing, score in scored:
-            label, pixels = self._label(drawing), drawing.pixels
-            if self.shape == "mask":
-                found.append(Mask(pixels, label=label, score=score))
-                continue
-            rings = [ring for ring in outlines(pixels) if signed_area(ring) > 0]
-            for ring in rings[: 1 if self._objects else None]:
-                found.append(Polygon.of(simplified(ring, _TOLERANCE), label, score))
-        return tuple(found)
-
-    def _label(self, drawing: Drawing) -> str:
-        return self.labels[int(drawing.labels.argmax())]
+    def _said(self, drawings: Sequence[Drawing], scores: MaskScores) -> Drawn:
+        kept = scored(drawings, scores, distinct=self._objects)
+        if self.shape == "mask":
+            return as_masks(kept, self.labels)
+        return as_polygons(kept, self.labels, parts=not self._objects)
 
     def _without_themselves(self, found: Experience) -> list[Drawn]:
         """Return what is said of each training image by networks and scores that never saw it."""
@@ -366,7 +333,7 @@ class MaskHead(Head):
         for held in np.unique(found.fold):
             scores = found.scores(without=int(held))
             for row in np.flatnonzero(found.fold == held).tolist():
-                said[row] = self._said(self._scored(found.rows[row], scores))
+                said[row] = self._said(found.rows[row], scores)
         return said
 
     def _best_threshold(self, said: Sequence[Drawn], targets: Sequence[Opinions]) -> float:
@@ -376,9 +343,3 @@ class MaskHead(Head):
             self.threshold = float(threshold)
             costs.append(float(self.losses(said, targets).mean()))
         return float(_THRESHOLDS[int(np.argmin(costs))])
-
-
-def _likely(boxes: Sequence[Box]) -> list[Box]:
-    """Return the boxes worth looking at, best first."""
-    kept = [box for box in boxes if (box.score or 0.0) >= _LEAST_SCORE]
-    return sorted(kept, key=lambda box: -(box.score or 0.0))[:_MOST_PROPOSALS]

@@ -99,22 +99,39 @@ class View:
         spread = 1.4826 * (few - level[:, :, 0]).abs().median(dim=1).values[:, None, None]
         return level, spread.clamp_min(_LEAST_NOISE)
 
-    def sight(self, prompt: Prompt) -> Tensor:
-        """Return colours above the sky and the prompt, float32 [SIGHT, grid, grid].
+    @cached_property
+    def _shift(self) -> tuple[Tensor, Tensor] | None:
+        """Factor and offset from pixels to the LVM's input, where it is no more than that."""
+        how = self.scene.lvm.preprocessing
+        if how.kind != "rgb8" or self.scene.inputs.shape != self._pixels.shape:
+            return None
+        mean, std = (torch.tensor(value)[:, None, None] for value in (how.mean, how.std))
+        factor, offset = 1 / (255 * std), -mean / std
+        few = self._pixels[:, ::_STEP, ::_STEP].float() * factor + offset
+        same = torch.allclose(few, self.scene.inputs[:, ::_STEP, ::_STEP], atol=1e-5)
+        return (factor, offset) if same else None
 
-        Colours are asinh of the value above the median of the image in units of twice its
-        scatter, which keeps both faint edges and bright cores in sight.
+    def look(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Look at a window.
+
+        Returns
+        -------
+        float32 [SIGHT, grid, grid]
+            Colours above the sky and the prompt. Colours are asinh of the value above the median
+            of the image in units of twice its scatter, which keeps both faint edges and bright
+            cores in sight.
+        float32 [3, side, side]
+            What the LVM is shown.
         """
         level, spread = self._sky
-        colours = prompt.window.sample(self._pixels, self.grid)
-        seen = torch.cat([torch.asinh((colours - level) / (2 * spread)), prompt.drawn(self.grid)])
-        assert len(seen) == SIGHT
-        return seen
-
-    def inputs(self, prompt: Prompt) -> Tensor:
-        """Return what the LVM is shown of the window, float32 [3, side, side]."""
+        pixels = prompt.window.sample(self._pixels, self.grid)
+        colours = torch.asinh((pixels - level) / (2 * spread))
+        sight = torch.cat([colours, prompt.drawn(self.grid)])
+        assert len(sight) == SIGHT
         side = self.scene.lvm.preprocessing.size * self.grid // GRID
-        return prompt.window.sample(self.scene.inputs, side, self.scene.scale)
+        if self._shift is not None and side == self.grid:
+            return sight, pixels * self._shift[0] + self._shift[1]
+        return sight, prompt.window.sample(self.scene.inputs, side, self.scene.scale)
 
 
 def shown(views: Sequence[View], prompts: Sequence[Prompt]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -125,8 +142,8 @@ def shown(views: Sequence[View], prompts: Sequence[Prompt]) -> tuple[Tensor, tup
     float32 [n, SIGHT, g, g], tuple of float32 [n, c, h, w]
         What the network draws on, and the LVM's maps.
     """
-    sight = torch.stack([view.sight(prompt) for view, prompt in zip(views, prompts, strict=True)])
-    inputs = torch.stack([view.inputs(prompt) for view, prompt in zip(views, prompts, strict=True)])
+    looks = [view.look(prompt) for view, prompt in zip(views, prompts, strict=True)]
+    sight, inputs = (torch.stack(parts) for parts in zip(*looks, strict=True))
     with torch.inference_mode():
         maps = views[0].scene.lvm.maps(inputs)
     # Contiguous: the backward pass of GroupNorm crashes on channels-last input without gradient.
