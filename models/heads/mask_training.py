@@ -21,7 +21,7 @@ from models.windows import Window
 
 BATCH = 16
 _RATE = 3e-3
-_MOST_STEPS = 450
+_MOST_STEPS = 300
 _DECAY = 0.05
 _AVERAGED = 0.98
 _BOX_SHARE = 0.65
