@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
-from case_masks import LABELS, lvm, objects, pictures, polygons
+from masked_discs import LABELS, lvm, objects, pictures, polygons
 
 from models.answers import Box, Mask, Polygon
 from models.galaxy_image import GalaxyImage
