@@ -170,7 +170,8 @@ def row_of_head(
     )
     old = {source for picture in train for source in picture.sources}
     return (
-        f"{name:22s} {len(train):4d} {f1(said, test, False):6.3f} {f1(said, test, False, tuple(old)):6.3f}"
+        f"{name:22s} {len(train):4d} {f1(said, test, False):6.3f}"
+        f" {f1(said, test, False, tuple(old)):6.3f}"
         f" {ap(said, test):6.3f} {centre_rate(said, test):7.3f} {f1(said, test, True):9.3f}"
         f" {np.nanmean(labels):8.3f} {error:6.3f} {seconds:7.0f} {each:7.0f}"
     )
@@ -219,7 +220,8 @@ def row_of_sep(train: Sequence[Picture], test: Sequence[Picture], seed: int) -> 
     rows = [said(extract(p, way[0], way[1], (narrow, wide)[way[2]]), least) for p in test]
     each = (time.process_time() - start) / len(test) * 1000
     return (
-        f"{'sep, tuned':22s} {len(train):4d} {f1(rows, test, False):6.3f} {'':6s} {ap(rows, test):6.3f}"
+        f"{'sep, tuned':22s} {len(train):4d} {f1(rows, test, False):6.3f} {'':6s}"
+        f" {ap(rows, test):6.3f}"
         f" {centre_rate(rows, test):7.3f} {'':9s} {'':8s} {'':6s} {seconds:7.0f} {each:7.0f}"
         f"  ({way[0]:.0f} sigma, deblending {way[1]}, filter {'3x3' if not way[2] else '9x9'}, "
         f"at least {least:.0f} pixels)"
