@@ -190,6 +190,14 @@ class Settings(BaseSettings):
         le=0.5,
         description="Share of served tasks that are drawn at random for unbiased measurement.",
     )
+    explore: float = Field(
+        0.25,
+        alias="GALAXYLOOP_EXPLORE",
+        ge=0,
+        le=1,
+        description="Where a project marks what is of interest: share of its queue that goes by "
+        "doubt instead.",
+    )
     versions_kept: int = Field(
         10, alias="GALAXYLOOP_VERSIONS_KEPT", ge=2, description="Model versions kept on disk."
     )

@@ -14,44 +14,49 @@ Array = NDArray[np.float64]
 
 REACH = 8.0
 """Points this many pixels apart overlap by one half, as two boxes of one object just do."""
-_CORNERS = 48
+_PLACES = 400
+_STEPS = np.arange(_PLACES) + 0.5
+# Places of equal area in a square, by the plastic number (Roberts 2018), on no line with edges.
+_SQUARE: Array = (np.outer(_STEPS, [0.7548776662466927, 0.5698402909980532]) % 1) * 2 - 1
+# And in the unit disc, on a spiral of the golden angle (Vogel 1979).
+_DISC: Array = np.sqrt(_STEPS / _PLACES)[:, None] * np.stack(
+    [np.cos(_STEPS * np.pi * (3 - 5**0.5)), np.sin(_STEPS * np.pi * (3 - 5**0.5))], axis=-1
+)
 
 
 def overlap(a: Shape, b: Shape, reach: float = REACH) -> float:
-    """Return how far two shapes are one, in [0, 1].
-
-    Boxes and ellipses, also of different kinds or turned: intersection over union of their areas
-    (an ellipse as a polygon of 48 corners of the same area). Where one is a point: 1 at the other's
-    centre, falling with the distance d as 1 / (1 + (d / reach)^2), so one half at `reach` pixels.
-    """
-    if isinstance(a, Point) or isinstance(b, Point):
-        d = math.dist(centre(a), centre(b))
-        return 1 / (1 + (d / reach) ** 2)
-    left_a, top_a, right_a, bottom_a = bounds(a)
-    left_b, top_b, right_b, bottom_b = bounds(b)
-    width = min(right_a, right_b) - max(left_a, left_b)
-    height = min(bottom_a, bottom_b) - max(top_a, top_b)
-    if width <= 0 or height <= 0:
-        return 0.0
-    if _upright(a) and _upright(b):
-        common = width * height
-        areas = [
-            (right_a - left_a) * (bottom_a - top_a),
-            (right_b - left_b) * (bottom_b - top_b),
-        ]
-    else:
-        one, two = _polygon(a), _polygon(b)
-        common = _area(_clipped(one, two))
-        areas = [_area(one), _area(two)]
-    return float(min(max(common / max(sum(areas) - common, 1e-12), 0.0), 1.0))
+    """Return how far two shapes are one, see `overlaps`."""
+    return float(overlaps([a], [b], reach)[0, 0])
 
 
 def overlaps(a: Sequence[Shape], b: Sequence[Shape], reach: float = REACH) -> Array:
-    """Return `overlap` of each pair, [len(a), len(b)]."""
-    if all(isinstance(s, Box) and not s.rotation for s in (*a, *b)):
-        return iou(np.array([bounds(s) for s in a]), np.array([bounds(s) for s in b]))
-    rows = [[overlap(one, two, reach) for two in b] for one in a]
-    return np.array(rows, dtype=np.float64).reshape(len(a), len(b))
+    """Return how far each pair of shapes is one, [len(a), len(b)] in [0, 1].
+
+    Boxes and ellipses, also of different kinds or turned: intersection over union of their areas;
+    of upright boxes exact, else from 400 places in each, to about 0.01. Where one is a point: 1 at
+    the other's centre, falling with the distance d as 1 / (1 + (d / reach)^2), so one half at
+    `reach` pixels.
+    """
+    if not len(a) or not len(b):
+        return np.zeros((len(a), len(b)))
+    edges = [np.array([bounds(shape) for shape in shapes]) for shapes in (a, b)]
+    found = iou(*edges)
+    if all(_upright(shape) for shape in (*a, *b)):
+        return found
+    dots = np.array([[isinstance(s, Point) for s in a]]).T | [[isinstance(s, Point) for s in b]]
+    middles = [np.array([centre(shape) for shape in shapes]) for shapes in (a, b)]
+    apart = np.hypot(*(middles[0][:, None] - middles[1][None]).transpose(2, 0, 1))
+    near = (found > 0) & ~dots
+    found[dots] = (1 / (1 + (apart / reach) ** 2))[dots]
+    one, two = np.nonzero(near)
+    if len(one):
+        frames = [np.array([_frame(shape) for shape in shapes]) for shapes in (a, b)]
+        first, second = frames[0][one], frames[1][two]
+        # The larger of two is told apart better by places in the smaller, so both are asked.
+        areas = [_areas(first), _areas(second)]
+        common = (_within(first, second) * areas[0] + _within(second, first) * areas[1]) / 2
+        found[one, two] = (common / (areas[0] + areas[1] - common)).clip(0, 1)
+    return found
 
 
 def iou(a: Array, b: Array) -> Array:
@@ -151,42 +156,32 @@ def _upright(shape: Shape) -> bool:
     return isinstance(shape, Box) and not shape.rotation
 
 
-def _polygon(shape: Shape) -> Array:
+def _frame(shape: Shape) -> tuple[float, ...]:
+    """Centre, half sides, cosine and sine of the turn, and whether it is an ellipse."""
+    x, y = centre(shape)
     if isinstance(shape, Box):
-        return shape.corners
-    assert isinstance(shape, Ellipse)
-    steps = np.arange(_CORNERS) * 2 * np.pi / _CORNERS
-    # Slightly outside, so that the polygon has the ellipse's area.
-    wider = math.sqrt(2 * np.pi / _CORNERS / math.sin(2 * np.pi / _CORNERS))
-    along = np.stack([shape.radius_x * np.cos(steps), shape.radius_y * np.sin(steps)]) * wider
-    turn = math.radians(shape.rotation)
-    matrix = np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    return (matrix @ along).T + np.array([shape.x, shape.y])
+        turn, half = math.radians(shape.rotation), (shape.width / 2, shape.height / 2)
+    elif isinstance(shape, Ellipse):
+        turn, half = math.radians(shape.rotation), (shape.radius_x, shape.radius_y)
+    else:
+        turn, half = 0.0, (1.0, 1.0)
+    return x, y, *half, math.cos(turn), math.sin(turn), float(isinstance(shape, Ellipse))
 
 
-def _area(corners: Array) -> float:
-    if len(corners) < 3:
-        return 0.0
-    x, y = corners.T
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+def _areas(frames: Array) -> Array:
+    return np.asarray(np.where(frames[:, 6] > 0, np.pi, 4.0) * frames[:, 2] * frames[:, 3])
 
 
-def _clipped(polygon: Array, by: Array) -> Array:
-    """Common part of two convex polygons, both clockwise on the screen.
+def _within(inner: Array, outer: Array) -> Array:
+    """Share of the area of each inner shape [n, 7] that lies in its outer one."""
+    places = np.where(inner[:, 6, None, None] > 0, _DISC, _SQUARE) * inner[:, None, 2:4]
+    places = _turned(places, inner[:, 4], inner[:, 5]) + inner[:, None, :2]
+    own = _turned(places - outer[:, None, :2], outer[:, 4], -outer[:, 5]) / outer[:, None, 2:4]
+    inside = np.where(outer[:, 6, None] > 0, (own**2).sum(-1), np.abs(own).max(-1)) <= 1
+    return np.asarray(inside.mean(axis=1))
 
-    Sutherland & Hodgman (1974), Communications of the ACM 17, 32.
-    """
-    for start, end in zip(by, np.roll(by, -1, axis=0), strict=True):
-        if not len(polygon):
-            break
-        edge = end - start
-        side = edge[0] * (polygon[:, 1] - start[1]) - edge[1] * (polygon[:, 0] - start[0])
-        following, side_next = np.roll(polygon, -1, axis=0), np.roll(side, -1)
-        kept: list[Array] = []
-        for here, there, s, t in zip(polygon, following, side, side_next, strict=True):
-            if s >= 0:
-                kept.append(here)
-            if (s >= 0) != (t >= 0):
-                kept.append(here + (there - here) * (s / (s - t)))
-        polygon = np.array(kept).reshape(-1, 2)
-    return polygon
+
+def _turned(places: Array, cosine: Array, sine: Array) -> Array:
+    x, y = places[..., 0], places[..., 1]
+    c, s = cosine[:, None], sine[:, None]
+    return np.stack([x * c - y * s, x * s + y * c], axis=-1)

@@ -1,1 +1,1 @@
-"""What `heads.py` is made of: one file for each kind of head."""
+"""What `heads.py` is made of: a part for each downstream task."""

@@ -137,7 +137,7 @@ def train(
     optimizer = torch.optim.AdamW(
         network.parameters(), settings.rate, weight_decay=settings.weight_decay, fused=True
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, steps))
     weights = label_weights(truth, classes, settings.balance)
     pictures, answers = torch.from_numpy(canvases), torch.from_numpy(truth)
     queue = np.zeros(0, dtype=np.int64)
@@ -147,7 +147,7 @@ def train(
         while len(queue) < settings.batch:
             queue = np.append(queue, rng.permutation(learned))
         rows, queue = torch.from_numpy(queue[: settings.batch]), queue[settings.batch :]
-        views = _views(pictures[rows], settings, generator)
+        views = training_views(pictures[rows], settings, generator)
         loss = F.cross_entropy(
             network(views.to(memory_format=torch.channels_last)).logits,
             answers[rows],
@@ -183,7 +183,7 @@ def predict(
     network.eval()
     found = [
         torch.stack([network(view).logits.softmax(1) for view in turned]).mean(0)
-        for turned in _turned(canvases, settings)
+        for turned in turned_centres(canvases, settings)
     ]
     return np.asarray(torch.cat(found).numpy(), dtype=np.float32)
 
@@ -202,11 +202,13 @@ def random_features(
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
     network.train()
-    for turned in _turned(canvases[:: max(len(canvases) // 256, 1)], replace(settings, views=1)):
+    for turned in turned_centres(
+        canvases[:: max(len(canvases) // 256, 1)], replace(settings, views=1)
+    ):
         network(turned[0])
     network.eval()
     found = []
-    for turned in _turned(canvases, settings):
+    for turned in turned_centres(canvases, settings):
         pooled = [network.resnet(view).pooler_output.flatten(1) for view in turned]
         found.append(torch.stack(pooled).mean(0))
     return np.asarray(torch.cat(found).numpy(), dtype=np.float32)
@@ -226,7 +228,7 @@ def stopping_part(
     return np.setdiff1d(np.arange(len(truth)), apart), apart
 
 
-def _rate(step: int, steps: int) -> float:
+def rate_at(step: int, steps: int) -> float:
     """Share of the peak rate: up over the first tenth, then down as a cosine."""
     rise = max(1, round(WARM_UP * steps))
     if step < rise:
@@ -241,7 +243,7 @@ def label_weights(truth: NDArray[np.int64], classes: int, balance: float) -> Ten
     return torch.tensor(weights * counts.sum() / (weights * counts).sum(), dtype=torch.float32)
 
 
-def _views(canvases: Tensor, settings: ResNetSettings, generator: Generator) -> Tensor:
+def training_views(canvases: Tensor, settings: ResNetSettings, generator: Generator) -> Tensor:
     if settings.photometric:
         return random_views(canvases, settings.side, 1 / MARGIN, generator)
     return _turned_anyhow(canvases, settings.side, generator)
@@ -261,7 +263,7 @@ def _turned_anyhow(canvases: Tensor, side: int, generator: Generator) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
-def _turned(canvases: NDArray[np.uint8], settings: ResNetSettings) -> list[list[Tensor]]:
+def turned_centres(canvases: NDArray[np.uint8], settings: ResNetSettings) -> list[list[Tensor]]:
     """Batches of the centres of canvases, each in the quarter turns asked for."""
     side, whole = settings.side, canvases.shape[1]
     first = (whole - side) // 2

@@ -27,8 +27,14 @@ def results_table(results: Results, now: datetime) -> Table:
         votes are.
     """
     table = Table(list(all_columns(results)), copy=False)
+    table.meta = results_meta(results, now)
+    return table
+
+
+def results_meta(results: Results, now: datetime) -> dict[str, str]:
+    """Return which project and version results are of, and how old the votes are."""
     read = results.votes_read_at
-    table.meta = {
+    return {
         "CREATOR": "GalaxyLoop",
         "PROJECT": clean_text(results.title, 60),
         "VERSION": results.version,
@@ -36,4 +42,3 @@ def results_table(results: Results, now: datetime) -> Table:
         "VOTES_AT": read.astimezone(UTC).isoformat(timespec="seconds") if read else "never",
         "MADE_AT": now.astimezone(UTC).isoformat(timespec="seconds"),
     }
-    return table

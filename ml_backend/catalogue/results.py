@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ml_backend.catalogue.cells import clean_text
+from ml_backend.catalogue.frames import Frames, frame_facts
+from ml_backend.catalogue.objects import Objects
+from ml_backend.catalogue.quantities import Quantity
+from ml_backend.catalogue.said import Said, gather_said
 from ml_backend.errors import GalaxyLoopError, StoreError
-from ml_backend.labelstudio.config import LabelConfig, parse_controls
+from ml_backend.labelstudio.config import LabelConfig, NumberControl, parse_controls
 from ml_backend.loop.consensus import Consensus, consensus
 from ml_backend.loop.drafts import champion_of
+from ml_backend.loop.plans import usable_heads
 from ml_backend.loop.pool import Pool, cast_votes, counting_votes, load_pool
-from ml_backend.loop.prediction import usable_heads
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_heads, version_folder
@@ -94,6 +99,12 @@ class Results:
         When the votes were last read from Label Studio.
     notes : list of str
         What a person should know.
+    said : dict
+        By control, for controls whose answers are more than labels.
+    frames : Frames
+        Of the pictures, by row.
+    quantities : dict
+        By control: what its numbers measure, as far as the user tells.
     """
 
     ids: list[str]
@@ -109,9 +120,24 @@ class Results:
     title: str = ""
     votes_read_at: datetime | None = None
     notes: list[str] = field(default_factory=list)
+    said: dict[str, Said] = field(default_factory=dict)
+    frames: Frames = field(default_factory=Frames)
+    quantities: dict[str, Quantity] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def objects(self) -> Objects:
+        """What was marked on the pictures."""
+        return Objects(self.said, self.frames)
+
+    def tell(self, quantities: dict[str, Quantity]) -> list[str]:
+        """Take in what numbers measure; return what a person should know of it."""
+        numbers = {c.name for c in self.config.answered if isinstance(c, NumberControl)}
+        self.quantities = quantities
+        unknown = sorted(set(quantities) - numbers)
+        return [f"The project asks for no number called {name!r}." for name in unknown]
 
 
 def gather_results(client: ListingClient, store: Store, project_id: int) -> Results:
@@ -136,12 +162,14 @@ def gather_results(client: ListingClient, store: Store, project_id: int) -> Resu
     ids: list[str] = []
     numbers: list[int] = []
     places: list[tuple[float, float]] = []
+    facts: list[dict[str, Any]] = []
     for task in client.tasks(project_id, page_size=500, annotations=False):
         data = task.get("data")
         data = data if isinstance(data, dict) else {}
         numbers.append(task["id"])
         ids.append(_id(data, task["id"]))
         places.append(_place(data))
+        facts.append(frame_facts(data))
     task_ids = np.array(numbers, np.int64)
     with store.reading() as session:
         given = cast_votes(counting_votes(session, project_id, config.controls))
@@ -158,8 +186,11 @@ def gather_results(client: ListingClient, store: Store, project_id: int) -> Resu
         {},
         title=project.title,
         votes_read_at=project.reconciled_at,
+        frames=Frames(facts),
     )
     version = champion_of(store, project_id)
+    rows = {int(number): row for row, number in enumerate(task_ids)}
+    results.said = gather_said(store, project_id, config, rows, version.name if version else "")
     if version is None:
         results.notes.append("No model version is published yet, so there are no answers of one.")
     else:

@@ -3,6 +3,7 @@
 from ml_backend.cli import (
     catalogues,
     embeddings,
+    exports,
     listing,
     networks,
     pretraining,
@@ -14,6 +15,7 @@ from ml_backend.cli.command import main
 __all__ = [
     "catalogues",
     "embeddings",
+    "exports",
     "listing",
     "main",
     "networks",

@@ -1,8 +1,9 @@
-"""The commands about catalogues: import and export."""
+"""The command that makes tasks of a catalogue: import."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--ra-column", help="Column of right ascension, degrees.")
 @click.option("--dec-column", help="Column of declination, degrees.")
 @click.option("--image-column", help="Column of paths or addresses of images.")
+@click.option("--restored", is_flag=True, help="Tasks also hold the restored picture.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; fetch and write nothing.")
 @click.option("--restart", is_flag=True, help="Make cut-outs anew that were made otherwise.")
 @click.option("--strict", is_flag=True, help="Exit code 1 if any galaxy could not be imported.")
@@ -74,6 +76,7 @@ def import_galaxies(
     pictures: Path | None,
     survey: str | None,
     prefix: str | None,
+    restored: bool,
     dry_run: bool,
     restart: bool,
     strict: bool,
@@ -107,7 +110,10 @@ def import_galaxies(
     for note in catalogue.notes:
         click.echo(note, err=True)
     sink = _sink(settings, project, out, given["image_field"])
-    options = ImportOptions(prefix, named if survey is None else survey, image_limits(settings))
+    options = ImportOptions(
+        prefix, named if survey is None else survey, image_limits(settings),
+        restored, _restored_address(settings) if restored else None,
+    )  # fmt: skip
     plan = plan_import(catalogue, where, sink, options)
     if dry_run:
         _say(plan, "would be made", project, out)
@@ -129,6 +135,15 @@ def import_galaxies(
         click.echo(f"All that failed are in {target / 'failed.csv'}.", err=True)
     if (strict and report.failed) or not (report.added or report.known):
         raise SystemExit(1)
+
+
+def _restored_address(settings: Settings) -> Callable[[str], str]:
+    """Return what signs the address of a restored picture of an image that lies elsewhere."""
+    from ml_backend.pictures.addresses import RESTORED, PictureAddresses
+    from ml_backend.store.secrets import picture_secret
+
+    signer = PictureAddresses(picture_secret(settings), settings.browser_url, settings.picture_days)
+    return lambda source: signer.address(source, RESTORED[0])
 
 
 def _image_source(settings: Settings, given: dict[str, Any]) -> tuple[ImageSource, str]:
@@ -189,47 +204,4 @@ def _say(report: ImportReport, done: str, project: int | None, out: Path | None)
     click.echo(
         f"{place}: of {report.galaxies} galaxies {report.added} tasks {done}, {report.known} were "
         f"there, {report.failed} failed."
-    )
-
-
-@main.command()
-@click.option("--project", type=_PROJECT, required=True, help="Number of the project.")
-@click.option("--out", type=_FILE, required=True, help="File; its suffix tells the format.")
-@click.option(
-    "--format", "form", type=click.Choice(("votable", "fits", "parquet", "ecsv", "csv")),
-    help="Format, where the suffix does not tell.",
-)  # fmt: skip
-@click.option("--url", help="Address of Label Studio (LABEL_STUDIO_URL).")
-@click.option("--api-key", help="Access token (LABEL_STUDIO_API_KEY; safer than an argument).")
-@spoken
-def export(project: int, out: Path, form: str | None, url: str | None, api_key: str | None) -> None:
-    """Write the results of a project as a catalogue: one row per galaxy.
-
-    Each row holds id, ra and dec, and for each question people's consensus, the number of votes
-    and the model's answer with its probabilities. What is not known is masked.
-    """
-    settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)
-    from datetime import UTC, datetime
-
-    from ml_backend.catalogue.exporting import results_table
-    from ml_backend.catalogue.formats import format_of, write_catalogue
-    from ml_backend.catalogue.results import gather_results
-    from ml_backend.labelstudio.client import LabelStudioClient
-    from ml_backend.store.database import open_store
-
-    chosen = format_of(out, form)
-    store = open_store(settings)
-    try:
-        results = gather_results(LabelStudioClient.from_settings(settings), store, project)
-    finally:
-        store.close()
-    if not len(results):
-        raise Failure(f"Project {project} has no tasks.")
-    for note in results.notes:
-        click.echo(note, err=True)
-    table = results_table(results, datetime.now(UTC))
-    written = write_catalogue(table, out, chosen)
-    click.echo(
-        f"{' and '.join(map(str, written))}: {len(table)} galaxies, {len(table.colnames)} columns; "
-        f"version {results.version or 'none'}, votes read: {table.meta['VOTES_AT']}."
     )

@@ -30,6 +30,11 @@ _PROJECT = click.IntRange(1, 2**63 - 1)
 @click.option(
     "--audit-fraction", type=click.FloatRange(0, 0.5), help="Share of tasks served at random."
 )
+@click.option(
+    "--explore",
+    type=click.FloatRange(0, 1),
+    help="Of a project that marks what is of interest: share of the queue that goes by doubt.",
+)
 @click.option("--top-k", type=click.IntRange(1), help="Tasks ranked per round.")
 @click.option(
     "--diversity/--no-diversity", default=None, help="Whether the queue is spread (default: yes)."
@@ -40,7 +45,7 @@ def connect(
 ) -> None:
     """Attach this backend to a project of a running Label Studio; may be repeated.
 
-    `galaxyloop serve` must be running. What is given of the last six options holds for this
+    `galaxyloop serve` must be running. What is given of the last seven options holds for this
     project alone, in place of the settings.
     """
     settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)

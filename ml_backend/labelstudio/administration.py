@@ -115,7 +115,7 @@ class Administration(Calls):
             "project": project,
             "url": url,
             "title": title,
-            "is_interactive": False,
+            "is_interactive": True,
             "auth_method": "BASIC_AUTH" if user else "NONE",
         }
         if user:

@@ -70,6 +70,7 @@ def rank(
     labelled: ArrayLike | None = None,
     excluded: ArrayLike | None = None,
     diversity: bool = True,
+    further: Mapping[str, Singles] | None = None,
 ) -> Ranking:
     """Choose and order the k rows that teach the heads most.
 
@@ -101,6 +102,8 @@ def rank(
         Rows that may not be ranked for another reason.
     diversity : bool
         False: by uncertainty alone.
+    further : mapping of plan to float32 [n], optional
+        The doubts of heads that are not lists of choices, over all rows (see `doubts`).
 
     Returns
     -------
@@ -110,12 +113,12 @@ def rank(
     table, free, known = _pool(embeddings, labelled, excluded)
     if strategy not in STRATEGIES:
         raise ValueError(f"Unknown strategy {strategy!r}; known are {', '.join(STRATEGIES)}.")
-    if not heads:
+    if not heads and not further:
         return cold_start(table, k, rng, labelled=labelled, excluded=excluded)
     count = min(k, len(free))
     if count <= 0:
         return Ranking(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
-    doubt = combined_uncertainty(table, heads, strategy, committees)
+    doubt = combined_uncertainty(table, heads, strategy, committees, further)
     if not diversity and strategy != "ranked_batch":
         best = _largest(doubt[free], count)
         return Ranking(free[best], doubt[free[best]])
@@ -177,8 +180,9 @@ def combined_uncertainty(
     heads: Mapping[str, Head],
     strategy: str,
     committees: Mapping[str, Sequence[Head]] | None = None,
+    further: Mapping[str, Singles] | None = None,
 ) -> Singles:
-    """Score every row by all controls together.
+    """Score every row by all controls together; at least one head or doubt is given.
 
     One control: its own uncertainty. Several: the mean, over the controls, of the share of
     rows that are less doubtful, because the uncertainties of unlike questions have no common
@@ -194,6 +198,7 @@ def combined_uncertainty(
         head_uncertainty(head, table, strategy, (committees or {}).get(name, ()))
         for name, head in heads.items()
     ]
+    each += list((further or {}).values())
     if len(each) == 1:
         return each[0]
     shares = np.zeros(len(table), dtype=np.float32)

@@ -17,6 +17,10 @@ from ml_backend.loop.typed_votes import typed_rows
 from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
 
 
+RESTORED_FIELD = "restored"
+"""Key of a task's data that holds the address of the restored picture."""
+
+
 @dataclass
 class ReconcileReport:
     """What a reconciliation found; `changed` tells whether anything was new."""
@@ -45,11 +49,16 @@ class ReconcileReport:
 
 
 def main_field(config: LabelConfig) -> str:
-    """Return the data key of the image that we learn from: the first control's.
+    """Return the data key of the image that we learn from: that of the first control.
 
-    A task has one embedding; controls on another image of the same task are left alone.
+    A task has one embedding; controls on another image of the same task are left alone. Controls
+    on a picture that we restored (a field named ``restored``) are about the image it was made of,
+    which is then the first one in the configuration.
     """
-    return config.answered[0].image_field if config.answered else ""
+    fields = [control.image_field for control in config.answered]
+    own = [field for field in fields if field != RESTORED_FIELD]
+    shown = [image.field for image in config.images if image.field != RESTORED_FIELD]
+    return next(iter(own if own else (shown if fields else [])), "")
 
 
 def take_in(

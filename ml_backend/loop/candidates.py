@@ -14,8 +14,11 @@ from ml_backend.errors import StoreError
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.drafts import Basis
 from ml_backend.loop.gate import GateDecision, compare
+from ml_backend.loop.learning import Learned, UnseenLosses, learn
+from ml_backend.loop.loss_gate import compare_losses
+from ml_backend.loop.plans import head_plans, usable_heads
 from ml_backend.loop.pool import Pool
-from ml_backend.loop.prediction import usable_heads
+from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.training import Unseen, train, unseen_by
 from ml_backend.loop.trial import quality_without, without
 from ml_backend.store.database import Store
@@ -36,11 +39,12 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """Heads by control, the members of their committees, and what they say unseen."""
+    """Heads by control or plan, their committees, and what they say (or are wrong by) unseen."""
 
     heads: dict[str, Head]
     committees: dict[str, Sequence[Head]] = field(default_factory=dict)
     unseen: dict[str, Unseen] = field(default_factory=dict)
+    losses: dict[str, UnseenLosses] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
 
     def usable(self, config: LabelConfig) -> dict[str, Head]:
@@ -57,11 +61,12 @@ def train_candidate(
     priors: Mapping[str, Head],
     progress: Callable[[str, float], None],
     tuned_on: npt.NDArray[np.int64] = _NONE,
+    scenes: SceneSource | None = None,
 ) -> tuple[Candidate | None, GateDecision]:
     """Train heads on the pool's votes and compare them with the champion's.
 
     `tuned_on` are the tasks whose labels the LVM was tuned on: they are learned from, but neither
-    version is judged on them.
+    version is judged on them. Without `scenes` heads that see scenes are not trained.
 
     Returns
     -------
@@ -69,16 +74,26 @@ def train_candidate(
         None where no vote can be learned from (its images cannot be used).
     GateDecision
     """
+    same_lvm = champion is not None and champion.lvm_identity == basis.lvm_identity
+    kept = kept_or_none(store, champion.name) if champion is not None and same_lvm else None
     candidate = fit_candidate(store, pool, priors, tuned_on, progress)
-    if candidate is None:
+    learned = learn(
+        head_plans(config),
+        pool,
+        scenes,
+        _planned(kept, config),
+        store.settings.seed,
+        progress,
+    )
+    if candidate is None and not learned:
         return None, GateDecision(False, "No vote can be learned from.")
+    candidate = _with_learned(candidate or Candidate(dict(priors)), learned)
     if champion is None:
-        return candidate, compare({}, candidate.unseen, pool.consensus)
-    if champion.lvm_identity != basis.lvm_identity:
+        return candidate, GateDecision(True, "Promoted: it is the first version.")
+    if not same_lvm:
         return candidate, GateDecision(
             True, f"Promoted: the LVM was changed, so {champion.name} cannot be compared."
         )
-    kept = kept_or_none(store, champion.name)
     if kept is None:
         return candidate, GateDecision(
             True, f"Promoted: the files of {champion.name} are broken, so it cannot be compared."
@@ -86,6 +101,9 @@ def train_candidate(
     before = unseen_by_champion(kept, pool)
     votes = without(pool.consensus, tuned_on) if len(tuned_on) else pool.consensus
     decision = compare(before, candidate.unseen, votes, pool.audited)
+    if not candidate.unseen:
+        decision = GateDecision(True, "Promoted.")
+    decision = compare_losses(learned, decision, pool.audited, tuned_on)
     stale = sorted(set(kept.heads) - set(kept.usable(config)))
     if stale and not decision.promote:
         controls = ", ".join(repr(name) for name in stale)
@@ -119,7 +137,33 @@ def fit_candidate(
         {**priors, **trained.heads},
         dict(trained.committees),
         trained.unseen,
-        quality_without(trained, tuned_on),
+        quality=quality_without(trained, tuned_on),
+    )
+
+
+def _planned(
+    kept: Candidate | None, config: LabelConfig
+) -> dict[str, tuple[Head, UnseenLosses | None]]:
+    if kept is None:
+        return {}
+    heads = kept.usable(config)
+    return {
+        plan.name: (heads[plan.name], kept.losses.get(plan.name))
+        for plan in head_plans(config)
+        if plan.name in heads
+    }
+
+
+def _with_learned(candidate: Candidate, learned: Mapping[str, Learned]) -> Candidate:
+    heads = {name: one.head for name, one in learned.items()}
+    losses = {name: one.unseen for name, one in learned.items()}
+    figures = {name: told.quality for name, told in losses.items()}
+    return Candidate(
+        {**candidate.heads, **heads},
+        candidate.committees,
+        candidate.unseen,
+        {**candidate.losses, **losses},
+        {**candidate.quality, **figures},
     )
 
 
@@ -154,7 +198,12 @@ def keep(store: Store, name: str, candidate: Candidate) -> None:
     for number, unseen in enumerate(candidate.unseen.values()):
         arrays[f"unseen.{number}.task_ids"] = np.asarray(unseen.task_ids, np.int64)
         arrays[f"unseen.{number}.probabilities"] = np.asarray(unseen.probabilities, np.float32)
+    for number, told in enumerate(candidate.losses.values()):
+        arrays[f"losses.{number}.task_ids"] = np.asarray(told.task_ids, np.int64)
+        arrays[f"losses.{number}.losses"] = np.asarray(told.losses, np.float32)
+        arrays[f"losses.{number}.digests"] = np.asarray(told.digests, np.int64)
     meta = {
+        "losses": [[plan, told.fitted_on] for plan, told in candidate.losses.items()],
         "unseen": [[control, list(u.labels)] for control, u in candidate.unseen.items()],
         "quality": candidate.quality,
     }
@@ -185,7 +234,16 @@ def kept_candidate(store: Store, name: str) -> Candidate:
         told = arrays.get(f"unseen.{number}.probabilities")
         if ids is not None and told is not None and told.shape == (len(ids), len(labels)):
             unseen[control] = Unseen(tuple(labels), ids, told)
-    return Candidate(heads, dict(committees), unseen, dict(meta.get("quality", {})))
+    losses = {}
+    for number, (plan, fitted_on) in enumerate(meta.get("losses", [])):
+        ids, wrong, digests = (
+            arrays.get(f"losses.{number}.{name}") for name in ("task_ids", "losses", "digests")
+        )
+        if ids is None or wrong is None or digests is None:
+            continue
+        if len(ids) == len(wrong) == len(digests):
+            losses[plan] = UnseenLosses(ids, wrong, digests, int(fitted_on))
+    return Candidate(heads, dict(committees), unseen, losses, dict(meta.get("quality", {})))
 
 
 def kept_or_none(store: Store, name: str) -> Candidate | None:

@@ -17,7 +17,7 @@ LEAST_AUDITED = 30
 # One standard error refuses an equally good challenger one time in six, and more often against a
 # champion whose folds were lucky: on real galaxies it kept old heads for four rounds on end.
 TOLERANCE = 2.0
-_LEAST_COMPARED = 5
+LEAST_COMPARED = 5
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def compare(
     tasks = np.concatenate([p.task_ids for p in pairs]) if pairs else np.zeros(0, dtype=np.int64)
     distinct = len(np.unique(tasks))
     figures: dict[str, Any] = {"controls": controls}
-    if distinct < _LEAST_COMPARED:
+    if distinct < LEAST_COMPARED:
         return GateDecision(
             True, f"Promoted: only {distinct} labelled galaxies can be compared{note}.", figures
         )

@@ -7,13 +7,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.acquisition import Ranking as Rank
 from ml_backend.loop.acquisition import audit_order, cold_start, interleave, rank
+from ml_backend.loop.doubts import doubts
+from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool
-from ml_backend.loop.prediction import ranked_score, results
+from ml_backend.loop.queue_scores import ranked_score
+from ml_backend.loop.scene_source import SceneSource
+from ml_backend.loop.suggestions import suggested
 from ml_backend.store.tables import Ranking
 from models.heads.base import Head
+from models.heads.interest import InterestHead, interest_order
+
+_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class OrderOptions:
     audit_fraction: float
     top_k: int
     seed: int
+    explore: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,7 @@ def make_order(
     committees: Mapping[str, Sequence[Head]],
     options: OrderOptions,
     cold: bool = False,
+    scenes: SceneSource | None = None,
 ) -> Order:
     """Rank the open tasks of a pool and predict for them.
 
@@ -71,16 +82,20 @@ def make_order(
     options : OrderOptions
     cold : bool
         Nothing has been learned from votes yet.
+    scenes : SceneSource, optional
+        Without one, heads that see scenes say nothing.
     """
     rng = np.random.default_rng([options.seed, pool.votes])
     closed = np.flatnonzero(~pool.is_open)
     voted = np.flatnonzero(pool.is_voted)
+    plans = head_plans(config)
+    choices = {c.name: heads[c.name] for c in learned_controls(config) if c.name in heads}
     if cold or not heads:
         ranking = cold_start(pool.embeddings, options.top_k, rng, labelled=voted, excluded=closed)
     else:
         ranking = rank(
             pool.embeddings,
-            heads,
+            choices,
             options.strategy,
             options.top_k,
             rng,
@@ -88,8 +103,12 @@ def make_order(
             labelled=voted,
             excluded=closed,
             diversity=options.diversity,
+            further=doubts(plans, heads, pool, scenes, rng),
         )
     free = np.flatnonzero(pool.is_open & ~pool.is_voted)
+    wanted = None if cold else _interest(heads, pool, free)
+    if wanted is not None:
+        ranking = _mixed(ranking, free, wanted, options, rng)
     at_random = free[audit_order(pool.task_ids[free], options.seed)]
     order, drawn = interleave(ranking.order, at_random, options.audit_fraction)
     again = np.flatnonzero(pool.is_open & pool.is_voted)[: max(options.top_k - len(order), 0)]
@@ -98,12 +117,15 @@ def make_order(
     arms = ["audit" if audit else "cold" if cold or not heads else "active" for audit in drawn]
     arms += ["active"] * len(again)
     places = [*order.tolist(), *again.tolist()]
-    answers = results(config, heads, pool.embeddings[places])
-    predictions, rows = [], []
-    for place, (row, arm, answer) in enumerate(zip(places, arms, answers, strict=True)):
+    rows = np.asarray(pool.embeddings[places])
+    tasks = pool.task_ids[places]
+    look = None if scenes is None else lambda some: scenes.scenes(tasks[some])
+    said = suggested(config, heads, rows, look)
+    predictions, kept = [], []
+    for place, (row, arm, suggestion) in enumerate(zip(places, arms, said, strict=True)):
         task_id, score = int(pool.task_ids[row]), ranked_score(place, len(places))
-        predictions.append({"task": task_id, "result": answer, "score": score})
-        rows.append(
+        predictions.append({"task": task_id, "result": suggestion.result, "score": score})
+        kept.append(
             Ranking(
                 version=version,
                 task_id=task_id,
@@ -111,13 +133,38 @@ def make_order(
                 score=score,
                 uncertainty=doubt.get(row),
                 arm=arm,
-                answers={
-                    region["from_name"]: {
-                        "labels": region["value"]["choices"],
-                        "confidence": region["score"],
-                    }
-                    for region in answer
-                },
+                answers=suggestion.answers,
             )
         )
-    return Order(predictions, rows)
+    return Order(predictions, kept)
+
+
+def _interest(
+    heads: Mapping[str, Head], pool: Pool, rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64] | None:
+    """How probably rows of the pool are of interest; None where nobody asks for that."""
+    head = next((head for head in heads.values() if isinstance(head, InterestHead)), None)
+    if head is None:
+        return None
+    found = np.empty(len(rows))
+    for start in range(0, len(rows), _BLOCK):
+        part = rows[start : start + _BLOCK]
+        found[start : start + _BLOCK] = head.interest(np.asarray(pool.embeddings[part]))
+    return found
+
+
+def _mixed(
+    ranking: Rank,
+    free: npt.NDArray[np.int64],
+    wanted: npt.NDArray[np.float64],
+    options: OrderOptions,
+    rng: np.random.Generator,
+) -> Rank:
+    """Put what is probably of interest in front, and what teaches most in between."""
+    doubt = np.zeros(len(free))
+    place = np.searchsorted(free, ranking.order)
+    doubt[place] = 1 - np.arange(len(place)) / max(len(place), 1)
+    order = interest_order(wanted, doubt, options.explore, rng)[: options.top_k]
+    told = np.zeros(len(free), np.float32)
+    told[place] = ranking.uncertainty
+    return Rank(free[order], told[order])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
 from ml_backend.loop.acquisition import audit_order
 from ml_backend.loop.consensus import CastVote, Consensus, consensus
-from ml_backend.loop.prediction import learned_controls
+from ml_backend.loop.lessons import Lessons, load_lessons
+from ml_backend.loop.plans import counted_controls, head_plans, learned_controls
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.rows import StoredRows
@@ -42,11 +43,14 @@ class Pool:
     votes : int
         Answers that count.
     consensus : dict of str to Consensus
-        By control; empty ones where nobody has answered.
+        By control, of the lists of choices with a head of their own; empty ones where nobody has
+        answered.
     audited : frozenset of int
         Tasks with votes that a random order led to, whichever arm served them (see `_audited`).
     digest : str
         Changes with the votes that count.
+    lessons : dict of str to Lessons
+        By plan, of all other heads; empty ones where nobody has answered.
     """
 
     task_ids: Ids
@@ -57,6 +61,7 @@ class Pool:
     consensus: dict[str, Consensus]
     audited: frozenset[int]
     digest: str
+    lessons: dict[str, Lessons] = field(default_factory=dict)
 
     @property
     def has_votes(self) -> bool:
@@ -90,26 +95,44 @@ def load_pool(
             .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
             .order_by(Task.id)
         ).all()
-        used = counting_votes(session, project_id, learned_controls(config))
+        used = counting_votes(session, project_id, counted_controls(config))
+        drawn = _drawn(session, project_id, config)
     rows, found = embeddings.view([task.content_hash for task in tasks])
     ids = np.array([task.id for task in tasks], np.int64)[found]
     open_ = np.array([not task.is_labeled for task in tasks], np.bool_)[found]
 
-    agreed = consensus(cast_votes(used), learned_controls(config))
-    voted = np.unique(np.concatenate([c.task_ids for c in agreed.values()] or [ids[:0]]))
-    told = [[*vote[:4], sorted(vote.labels)] for vote in used]
+    plans = head_plans(config)
+    cast = cast_votes(used)
+    agreed = consensus(cast, counted_controls(config))
+    lessons = {plan.name: load_lessons(store, project_id, plan, agreed, cast) for plan in plans}
+    marks = sum(
+        int(lessons[plan.name].weights.sum()) for plan in plans if plan.learns == "opinions"
+    )
+    own = [agreed[control.name] for control in learned_controls(config)]
+    answered = [part.task_ids for part in own] + [part.task_ids for part in lessons.values()]
+    voted = np.unique(np.concatenate(answered or [ids[:0]]))
+    told: list[Any] = [[*vote[:4], sorted(vote.labels)] for vote in used]
+    told += [[name, part.digests.tolist()] for name, part in lessons.items() if len(part)]
     return Pool(
         task_ids=ids,
         embeddings=rows,
         is_open=open_,
         is_voted=np.isin(ids, voted),
-        votes=len(used),
-        consensus=agreed,
-        audited=_audited(
-            ids, voted, [vote.task_id for vote in used if vote.audit], store.settings.seed
-        ),
+        votes=len(used) + marks,
+        consensus={control.name: agreed[control.name] for control in learned_controls(config)},
+        audited=_audited(ids, voted, drawn, store.settings.seed),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
+        lessons=lessons,
     )
+
+
+def _drawn(session: Session, project_id: int, config: LabelConfig) -> list[int]:
+    """Return the tasks that have an answer of people whom the audit arm served."""
+    names = [control.name for control in config.answered]
+    chosen = select(Vote.task_id).where(
+        Vote.project_id == project_id, Vote.audit, ~Vote.skipped, Vote.control.in_(names)
+    )
+    return list(session.scalars(chosen))
 
 
 def counting_votes(

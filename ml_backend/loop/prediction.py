@@ -1,10 +1,4 @@
-"""Predictions: what the champion says of tasks, as Label Studio takes it.
-
-The score of a prediction is the task's place in the queue, not a confidence: ranked tasks have
-``place / (2 n)`` in [0, 0.5); tasks that are not ranked (new ones) come after them, the doubtful
-first, with ``1 - uncertainty / 2`` in [0.5, 1]; a task whose image cannot be used is last with 1.
-Confidences are the regions' own scores.
-"""
+"""Predictions: what the champion says of tasks, as Label Studio takes it."""
 
 from __future__ import annotations
 
@@ -21,9 +15,8 @@ from sqlalchemy import select
 
 from ml_backend.errors import GalaxyLoopError, StoreError
 from ml_backend.labelstudio.client import LabelStudioClient
-from ml_backend.labelstudio.config import ChoicesControl, LabelConfig, parse_controls
+from ml_backend.labelstudio.config import LabelConfig, parse_controls
 from ml_backend.labelstudio.images import ImageFetcher
-from ml_backend.labelstudio.regions import choices_result
 from ml_backend.loop.annotations import main_field
 from ml_backend.loop.encoding import (
     Fetcher,
@@ -33,80 +26,25 @@ from ml_backend.loop.encoding import (
     load_lvm,
     record,
 )
+from ml_backend.loop.interactive import object_under, prompt_of
+from ml_backend.loop.plans import usable_heads
 from ml_backend.loop.project_lvm import tuned_lvm
+from ml_backend.loop.queue_scores import LAST, unranked_scores
+from ml_backend.loop.scene_source import RecentScenes, SceneSource
+from ml_backend.loop.suggestions import Look, suggested
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore, Rows
 from ml_backend.store.names import initial_version
 from ml_backend.store.tables import Project, Ranking, Task, Version
 from ml_backend.store.versions import load_heads, version_folder
 from models.heads.base import Head
+from models.scenes import Scene
 from models.vision_encoder import VisionEncoder
 
 DEADLINE_SECONDS = 30.0
 """Longest time that one call may spend on images that were never encoded."""
 
-LAST = 1.0
 _log = structlog.get_logger(__name__)
-
-
-def learned_controls(config: LabelConfig) -> tuple[ChoicesControl, ...]:
-    """Return the controls that have a head: those on the image that we learn from."""
-    field = main_field(config)
-    return tuple(control for control in config.controls if control.image_field == field)
-
-
-def usable_heads(heads: Mapping[str, Head], config: LabelConfig) -> dict[str, Head]:
-    """Return the heads that answer the controls as they are configured now."""
-    return {
-        control.name: heads[control.name]
-        for control in learned_controls(config)
-        if control.name in heads and heads[control.name].labels == control.labels
-    }
-
-
-def results(
-    config: LabelConfig, heads: Mapping[str, Head], embeddings: npt.ArrayLike
-) -> list[list[dict[str, Any]]]:
-    """Return the Label Studio result of each embedding.
-
-    Parameters
-    ----------
-    config : LabelConfig
-    heads : mapping of control to Head
-        Controls without a head are left unanswered.
-    embeddings : [n, d]
-
-    Returns
-    -------
-    list of list of dict
-        n results, each with at most one region per control.
-    """
-    rows = np.asarray(embeddings, np.float32)
-    found: list[list[dict[str, Any]]] = [[] for _ in rows]
-    if not len(rows):
-        return found
-    for control in learned_controls(config):
-        head = heads.get(control.name)
-        if head is None:
-            continue
-        for result, probabilities in zip(found, head.predict(rows), strict=True):
-            result.extend(choices_result(control, probabilities))
-    return found
-
-
-def ranked_score(place: int, count: int) -> float:
-    """Return the score of place 0, 1... of `count` ranked tasks, in [0, 0.5)."""
-    return 0.5 * place / max(count, 1)
-
-
-def unranked_scores(heads: Mapping[str, Head], embeddings: npt.ArrayLike) -> list[float]:
-    """Return the scores [n] of tasks that are not ranked, in [0.5, 1]."""
-    rows = np.asarray(embeddings, np.float32)
-    if not heads or not len(rows):
-        return [0.5] * len(rows)
-    doubt = np.mean([head.uncertainty(rows) for head in heads.values()], axis=0)
-    scores = 1.0 - 0.5 * np.clip(np.nan_to_num(doubt, nan=0.0), 0.0, 1.0)
-    return [float(score) for score in scores]
 
 
 @dataclass(frozen=True)
@@ -147,6 +85,7 @@ class Predictor:
         self._lock = threading.Lock()
         self._champion: _Champion | None = None
         self._config: tuple[str, LabelConfig] | None = None
+        self._recent = RecentScenes()
 
     def warm_up(self) -> None:
         """Load the champion's heads and embeddings ahead of the first request."""
@@ -175,16 +114,97 @@ class Predictor:
             return [{"model_version": version, "score": LAST, "result": []} for _ in tasks]
         rows, found = self._rows(champion, tasks)
         known = np.flatnonzero(found)
-        answers = results(champion.config, champion.heads, rows[known])
+        answers = suggested(
+            champion.config, champion.heads, rows[known], self._look(champion, tasks, known)
+        )
         scores = unranked_scores(champion.heads, rows[known])
         predictions: list[dict[str, Any]] = [
             {"model_version": champion.version, "score": LAST, "result": []} for _ in tasks
         ]
         for place, answer, score in zip(known, answers, scores, strict=True):
             task_id = _task_id(tasks[place])
-            predictions[place]["result"] = answer
+            predictions[place]["result"] = answer.result
             predictions[place]["score"] = champion.scores.get(task_id, score)
         return predictions
+
+    def interact(self, task: Mapping[str, Any], context: Mapping[str, Any]) -> dict[str, Any]:
+        """Answer what an annotator has just drawn with the object under it.
+
+        It works before the first version, too: then the object is found by its light alone.
+
+        Parameters
+        ----------
+        task : mapping
+            With ``id`` and ``data``.
+        context : mapping
+            As the editor sends it, with the drawn regions in ``result``; nothing in it makes this
+            fail.
+
+        Returns
+        -------
+        dict
+            ``{"model_version", "score", "result"}``; no region where nothing was drawn, where the
+            configuration has no tag to answer with, and where the image cannot be used.
+        """
+        champion, config = self._current(), self._read_config()
+        version = champion.version if champion else initial_version(self._project_id)
+        made: dict[str, Any] = {"model_version": version, "score": LAST, "result": []}
+        prompt = prompt_of(context, config) if config is not None else None
+        if config is None or prompt is None:
+            return made
+        lvm = self._lvm() if champion is None else self._lvm_of(champion)
+        heads = champion.heads if champion is not None and lvm is not None else {}
+        source = SceneSource(self._store, self._fetcher or self._make_fetcher(), lvm or self._lvm())
+        scene = self._recent.get(source, _address(task, main_field(config)))
+        if scene is not None:
+            made["result"] = object_under(config, prompt, scene, heads)
+        return made
+
+    def _read_config(self) -> LabelConfig | None:
+        with self._store.reading() as session:
+            text = session.scalar(
+                select(Project.label_config).where(Project.id == self._project_id)
+            )
+        with self._lock:
+            if text and (self._config is None or self._config[0] != text):
+                self._config = text, parse_controls(text)
+                self._champion = None
+            return self._config[1] if text and self._config else None
+
+    def _look(
+        self, champion: _Champion, tasks: Sequence[Mapping[str, Any]], known: npt.NDArray[Any]
+    ) -> Look:
+        """Return what makes scenes of the known tasks, as far as the deadline allows."""
+        end = time.monotonic() + self._deadline
+        image = main_field(champion.config)
+
+        def look(places: npt.NDArray[np.int64]) -> tuple[list[Scene], npt.NDArray[np.bool_]]:
+            scenes: list[Scene] = []
+            got = np.zeros(len(places), np.bool_)
+            lvm = self._lvm_of(champion)
+            if lvm is None:
+                return scenes, got
+            fetcher = self._fetcher or self._make_fetcher()
+            source = SceneSource(self._store, fetcher, lvm)
+            for number, place in enumerate(places):
+                if time.monotonic() > end:
+                    break
+                scene = source.of_address(_address(tasks[known[place]], image))
+                if scene is not None:
+                    scenes.append(scene)
+                    got[number] = True
+            return scenes, got
+
+        return look
+
+    def _lvm_of(self, champion: _Champion) -> VisionEncoder | None:
+        """Return the LVM of a version; None where it is not in use any more."""
+        lvm = self._lvm()
+        if lvm.identity == champion.lvm_identity:
+            return lvm
+        if self._store.tunings.of_lvm(self._project_id, champion.lvm_identity) is None:
+            return None  # the LVM was changed: the next round encodes anew, trains new heads
+        return tuned_lvm(self._store, self._project_id, champion.lvm_identity, lvm).lvm
 
     def _current(self) -> _Champion | None:
         """Return the champion, loaded again when it or the configuration has changed."""
@@ -267,11 +287,9 @@ class Predictor:
         """Encode the wanted images now, as far as the deadline allows; the worker does the rest."""
         end = time.monotonic() + self._deadline
         try:
-            lvm = self._lvm()
-            if lvm.identity != champion.lvm_identity:
-                if self._store.tunings.of_lvm(self._project_id, champion.lvm_identity) is None:
-                    return  # the LVM was changed: the next round encodes anew, trains new heads
-                lvm = tuned_lvm(self._store, self._project_id, champion.lvm_identity, lvm).lvm
+            lvm = self._lvm_of(champion)
+            if lvm is None:
+                return
             fetcher = self._fetcher or self._make_fetcher()
             jobs = [ImageJob(ids[place], addresses[place]) for place in wanted]
             done = 0

@@ -42,6 +42,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
             candidate.committees,
             _options(work),
             cold=version.kind == "cold",
+            scenes=work.scenes(),
         )
         write_predictions(folder, order.predictions)
         drafts.note(work.store, version.name, on_disk=True, quality=candidate.quality)
@@ -142,6 +143,7 @@ def _options(work: RoundWork) -> OrderOptions:
         strategy=str(option(work.project, "strategy")),
         diversity=bool(option(work.project, "diversity")),
         audit_fraction=float(option(work.project, "audit_fraction")),
+        explore=float(option(work.project, "explore")),
         top_k=int(option(work.project, "top_k")),
         seed=work.store.settings.seed,
     )

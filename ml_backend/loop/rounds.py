@@ -107,8 +107,15 @@ def _go_on_or_begin(work: RoundWork, force: bool) -> None:
     if try_tuned(work):
         return
     trained = drafts.trained_on(work.store, work.project_id, work.basis)
-    usable = _usable(work, drafts.champion_of(work.store, work.project_id))
-    wanted = force or trained is None or usable is None
+    champion = drafts.champion_of(work.store, work.project_id)
+    # The configuration went back to one that a retired version answered, and the champion does not.
+    went_back = (
+        trained is not None
+        and trained.state == "retired"
+        and champion is not None
+        and champion.config_digest != work.basis.config_digest
+    )
+    wanted = force or trained is None or went_back or _usable(work, champion) is None
     if work.pool.has_votes and wanted and _train(work):
         return
     _rerank_if_needed(work)
@@ -153,6 +160,7 @@ def _train(work: RoundWork, version: Version | None = None) -> bool:
             work.store, work.config, work.pool, work.basis, champion, work.priors(),
             lambda message, share: work.context.progress(0.55 + 0.1 * share, message),
             seen_tasks(work.store, work.project_id, work.used.seen),
+            work.scenes(),
         )  # fmt: skip
     if challenger is None:
         return False

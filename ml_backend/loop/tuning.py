@@ -21,8 +21,8 @@ from ml_backend.errors import FetchError, GalaxyLoopError, StoreError
 from ml_backend.labelstudio.config import parse_controls
 from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.encoding import FETCHERS, encode_missing, image_limits, missing_images
+from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool, load_pool
-from ml_backend.loop.prediction import learned_controls
 from ml_backend.loop.project_lvm import lvm_in_use, tuned_lvm
 from ml_backend.loop.trial import withheld
 from ml_backend.loop.work import RoundContext
@@ -134,11 +134,12 @@ def tune(context: RoundContext, project_id: int) -> str:
 
 
 def _only_control(project: Project, pool: Pool) -> Consensus:
-    controls = learned_controls(parse_controls(project.label_config))
-    if len(controls) != 1:
+    config = parse_controls(project.label_config)
+    controls, others = learned_controls(config), len(head_plans(config))
+    if len(controls) != 1 or others:
         raise _Refusal(
-            f"The LVM stays as it is: tuning serves one question, and this project asks "
-            f"{len(controls)}."
+            f"The LVM stays as it is: tuning serves one list of choices, and this project asks "
+            f"{len(controls) + others} questions."
         )
     votes = pool.consensus[controls[0].name]
     return votes.rows(pool.rows_of(votes.task_ids)[1])

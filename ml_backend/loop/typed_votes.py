@@ -95,6 +95,24 @@ def typed_votes(store: Store, project_id: int, control: str) -> list[TypedVote]:
     Ordered by task, then person. Skips are left out; a person without a name is told apart by the
     annotation.
     """
+    return [
+        TypedVote(vote.task_id, vote.person, restored(control, vote.answer), vote.at)
+        for vote in kept_votes(store, project_id, control)
+    ]
+
+
+@dataclass(frozen=True)
+class KeptVote:
+    """A `TypedVote` whose answer is still as it is `kept`: small, whatever was painted."""
+
+    task_id: int
+    person: str
+    answer: dict[str, Any]
+    at: float = 0.0
+
+
+def kept_votes(store: Store, project_id: int, control: str) -> list[KeptVote]:
+    """Return the votes of `typed_votes`, their answers not yet restored."""
     with store.reading() as session:
         rows = session.execute(
             select(
@@ -115,6 +133,6 @@ def typed_votes(store: Store, project_id: int, control: str) -> list[TypedVote]:
         if key not in latest or (at, row.annotation_id) > latest[key][:2]:
             latest[key] = at, row.annotation_id, row.answer
     return [
-        TypedVote(task_id, person, restored(control, made), at)
+        KeptVote(task_id, person, made, at)
         for (task_id, person), (at, _, made) in sorted(latest.items(), key=lambda entry: entry[0])
     ]

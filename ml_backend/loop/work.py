@@ -12,9 +12,10 @@ from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
 from ml_backend.loop import drafts
 from ml_backend.loop.drafts import Basis
 from ml_backend.loop.encoding import Fetcher, encode_missing, missing_images
+from ml_backend.loop.plans import learned_controls
 from ml_backend.loop.pool import Pool, load_pool
-from ml_backend.loop.prediction import learned_controls
 from ml_backend.loop.project_lvm import ProjectLVM, lvm_in_use
+from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.votes import ReconcileReport
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Version
@@ -141,6 +142,10 @@ class RoundWork:
         if self.used.is_tuned:
             return {}
         return self.context.priors(learned_controls(self.config))
+
+    def scenes(self) -> SceneSource:
+        """Return what makes scenes of the project's tasks, for the LVM in use."""
+        return SceneSource(self.store, self.context.fetcher, self.used.lvm)
 
     def begin(self, kind: str, source: str | None = None, basis: Basis | None = None) -> Version:
         """Make the row of a new version, under a name that Label Studio has not seen."""

@@ -34,6 +34,10 @@ class Predicts(Protocol):
         """Return ``{"model_version", "score", "result"}`` per task, in order."""
         ...
 
+    def interact(self, task: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        """Return the prediction that answers what an annotator has just drawn."""
+        ...
+
 
 def create_predict(
     settings: Settings, store: Store, predictor_of: Callable[[int], Predicts]
@@ -67,8 +71,12 @@ def create_predict(
                 log.info("predict_for_unknown_project", project=project_id, tasks=len(raw))
                 empty = {"score": UNKNOWN_SCORE, "result": []}
                 return {"results": predictions_answer([empty] * len(raw), len(raw), version)}
-            # The interactive context holds what the annotator has drawn; no head of today uses it.
-            predictions = predictor_of(project_id).predict(raw)
+            predictor = predictor_of(project_id)
+            context = body.params.context if body.params is not None else None
+            if context and len(raw) == 1:
+                predictions = [predictor.interact(raw[0], context)]
+            else:
+                predictions = predictor.predict(raw)
             return {"results": predictions_answer(predictions, len(raw), version)}
 
     return blueprint

@@ -18,6 +18,7 @@ OPTIONS = (
     "strategy",
     "diversity",
     "audit_fraction",
+    "explore",
     "votes_per_round",
     "seconds_per_round",
     "top_k",

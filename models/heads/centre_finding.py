@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.agreement import ellipse_numbers, ellipse_of
 from models.answers import Box, Ellipse, Point, Shape
-from models.boxes import iou, overlaps, strongest
+from models.boxes import overlaps, strongest
 from models.heads.base import HeadError
 from models.heads.centre_training import maps_of
 from models.heads.centres import NUMBERS, STRIDE, Centres, Objects, cell_centres, true_numbers
@@ -21,12 +21,12 @@ from models.scenes import Scene
 Array = NDArray[np.float64]
 
 SHAPES: dict[str, type[Shape]] = {"box": Box, "ellipse": Ellipse, "point": Point}
-FAINTEST = 0.02
+FAINTEST = 0.04
 """Answers of the centre map below this are no candidates."""
-MOST = 100
+MOST = 60
 """Candidates of one scene."""
-RIVALS = 0.5
-"""Candidates that overlap by more than this are one object."""
+RIVALS = 0.65
+"""Of candidates that overlap by more than this only the strongest is judged."""
 _SMALLEST = 64
 """Smaller pictures are filled up to this side before they are looked at, in pixels."""
 
@@ -96,18 +96,25 @@ def candidates(heat: Array, raw: Array, shape: str, scale: tuple[float, float]) 
     rows, columns = np.nonzero(peaks)
     order = np.argsort(-heat[rows, columns], kind="stable")[: 2 * MOST]
     rows, columns = rows[order], columns[order]
-    at = cell_centres(*heat.shape)[:, rows, columns].T
-    numbers = true_numbers(raw[:, rows, columns].T, at)
+    numbers = _around(heat, raw, rows, columns)
     found = [shape_of(row, shape, scale) for row in numbers]
     strength = heat[rows, columns]
-    if shape == "box":
-        half = np.exp(numbers[:, 2:4]) / 2
-        edges = np.concatenate([numbers[:, :2] - half, numbers[:, :2] + half], axis=1)
-        common = iou(edges, edges)
-    else:
-        common = overlaps(found, found)
-    kept = strongest(common, strength, RIVALS)[:MOST]
+    kept = strongest(overlaps(found, found), strength, RIVALS)[:MOST]
     return Candidates(tuple(found[i] for i in kept), strength[kept])
+
+
+def _around(heat: Array, raw: Array, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Array:
+    """Numbers of shapes [m, p] as the cells around each peak tell them, weighted by their heat."""
+    total, weight = np.zeros((len(rows), len(raw))), np.zeros((len(rows), 1))
+    centres = cell_centres(*heat.shape)
+    for row in (-1, 0, 1):
+        for column in (-1, 0, 1):
+            r = (rows + row).clip(0, heat.shape[0] - 1)
+            c = (columns + column).clip(0, heat.shape[1] - 1)
+            w = heat[r, c][:, None]
+            total += w * true_numbers(raw[:, r, c].T, centres[:, r, c].T)
+            weight += w
+    return np.asarray(total / weight)
 
 
 def shape_of(numbers: Array, shape: str, scale: tuple[float, float]) -> Shape:

@@ -17,7 +17,7 @@ from models.vision_encoder import VisionEncoder
 
 BATCH = 6
 """Views per step. A network learns from those of them that are not of its fold."""
-SIDE = 384
+SIDE = 320
 """Of a view, in pixels; smaller where all pictures are."""
 _RATE = 3e-3
 _DECAY = 0.02

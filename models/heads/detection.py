@@ -21,7 +21,8 @@ from models.heads.centre_training import default_steps, train
 from models.heads.centre_views import Example
 from models.heads.centres import Centres, arrays_of, net_of
 from models.heads.classification import SingleChoiceHead
-from models.heads.detection_scores import Found, brier, calibrated, disagreement, fold_of
+from models.heads.detection_scores import Found, brier, disagreement, fold_of
+from models.heads.judging import Judge, features
 from models.heads.left_out import LOWEST, learn_from_left_out
 from models.heads.naming import embeddings, told_by
 from models.opinions import Opinions
@@ -61,7 +62,7 @@ class DetectionHead(Head):
         self.threshold = 0.5
         self._nets: tuple[Centres, ...] = ()
         self._names: SingleChoiceHead | None = None
-        self._curve = (1.0, 0.0)
+        self._judge = Judge.plain(0)
 
     @property
     def dimension(self) -> int:
@@ -109,7 +110,7 @@ class DetectionHead(Head):
         left = learn_from_left_out(
             self._nets, scenes, truths, w, folds, self.labels, self.shape, seed
         )
-        self._names, self._curve, self.threshold = left.names, left.curve, left.threshold
+        self._names, self._judge, self.threshold = left.names, left.judge, left.threshold
         self.out_of_fold = left.rows
         self.committee = tuple(
             self._member(net, *part) for net, part in zip(self._nets, left.members, strict=False)
@@ -139,25 +140,21 @@ class DetectionHead(Head):
         """Return ``1 - exp(-e) (1 - d / 2)`` of each scene.
 
         e is the expected number of errors in the answers: shapes that are wrong, and shapes below
-        the threshold that are right. d is the share of shapes on which the networks of the folds do
-        not agree (one minus F1 against all of them together).
+        the threshold that are right. d is the share of the shapes that single networks of the folds
+        do not see.
         """
         nets = self._fitted()
         doubts = []
         for scene in _scenes(seen):
             maps = look(scene, nets)
             found = self._judged(scene, read(maps, self.shape, scene))
-            mine = found.said(self.labels, self.threshold)
             shown = found.place >= self.threshold
+            mine = found.said(self.labels, self.threshold)
             wrong = sum(1 - (shape.score or 0.0) for shape in mine)
-            apart = []
-            for one in maps if len(maps) > 1 else []:
-                single = read([one], self.shape, scene)
-                sure = calibrated(single.heat, self._curve) >= self.threshold
-                theirs = [s for s, yes in zip(single.shapes, sure, strict=True) if yes]
-                apart.append(disagreement(mine, theirs))
             errors = float(wrong + found.place[~shown].sum())
-            doubts.append(1 - np.exp(-errors) * (1 - np.mean([*apart, 0.0][: len(maps)]) / 2))
+            single = [read([one], self.shape, scene) for one in maps]
+            apart = disagreement(mine, found.heat[shown], single)
+            doubts.append(1 - np.exp(-errors) * (1 - apart / 2))
         return np.array(doubts, dtype=np.float32).clip(0, 1)
 
     def losses(self, said: Sequence[Sequence[Shape]], targets: Sequence[Opinions]) -> Floats:
@@ -178,6 +175,7 @@ class DetectionHead(Head):
         tensors: dict[str, NDArray[Any]] = {}
         for place, net in enumerate(self._fitted()):
             tensors |= {f"net{place}.{name}": value for name, value in arrays_of(net).items()}
+        tensors |= {f"judge.{name}": value for name, value in self._judge.arrays().items()}
         if self._names is not None:
             named, _ = self._names.state()
             tensors |= {f"names.{name}": value for name, value in named.items()}
@@ -187,7 +185,6 @@ class DetectionHead(Head):
             "channels": list(self._nets[0].channels),
             "networks": len(self._nets),
             "threshold": float(self.threshold),
-            "curve": list(self._curve),
             "named": self._names is not None,
         }
         return tensors, values
@@ -201,14 +198,13 @@ class DetectionHead(Head):
             head = cls(labels, values["shape"], values["steps"])
             channels = [int(c) for c in values["channels"]]
             count = int(values["networks"])
-            numbers = [float(value) for value in (values["threshold"], *values["curve"])]
-            if not (np.isfinite(numbers).all() and len(numbers) == 3 and 0 <= numbers[0] <= 1):
-                raise ValueError("a number of the calibration is out of range")
+            head.threshold = float(values["threshold"])
+            if not 0 <= head.threshold <= 1:
+                raise ValueError(f"the threshold is {head.threshold}")
             if not (1 <= count <= 16 and 1 <= len(channels) <= 16):
                 raise ValueError(f"{count} networks of {len(channels)} levels are none")
             if not all(1 <= c <= 8192 for c in channels):
                 raise ValueError(f"{channels} are no channels")
-            head.threshold, head._curve = numbers[0], (numbers[1], numbers[2])
             parts: dict[str, dict[str, NDArray[Any]]] = {}
             for name, value in tensors.items():
                 part, _, rest = name.partition(".")
@@ -216,6 +212,7 @@ class DetectionHead(Head):
             names = parts.pop("names", None)
             if (names is not None) != bool(values["named"]):
                 raise ValueError("the part that tells labels is missing, or one too many")
+            head._judge = Judge.read(parts.pop("judge", {}))
             wanted = {f"net{place}" for place in range(count)}
             if set(parts) != wanted:
                 raise ValueError(f"it holds the parts {sorted(parts)}, not {sorted(wanted)}")
@@ -231,19 +228,20 @@ class DetectionHead(Head):
         return head
 
     def _judged(self, scene: Scene, found: Candidates) -> Found:
-        """Give candidates their calibrated probabilities, and labels to those that are likely."""
-        place = calibrated(found.heat, self._curve)
-        kept = np.flatnonzero(place >= LOWEST)
-        shapes = tuple(found.shapes[i] for i in kept)
-        shown = embeddings(scene, shapes) if self._names is not None else None
-        names = told_by(self._names, self.labels, shown, len(kept))
-        return Found(shapes, place[kept], names)
+        """Look at each candidate alone: how likely it is right, and its label."""
+        shown = embeddings(scene, found.shapes)
+        if shown.shape[1] != len(self._judge.middle) - 1:
+            raise HeadError(
+                f"This head takes embeddings of {len(self._judge.middle) - 1} numbers, not "
+                f"{shown.shape[1]}. Were they made by another LVM? Then train anew."
+            )
+        place = self._judge.probability(features(found.heat, found.shapes, shown))
+        names = told_by(self._names, self.labels, shown)
+        return Found(found.shapes, place, names, found.heat).without_rivals(LOWEST)
 
-    def _member(
-        self, net: Centres, names: SingleChoiceHead | None, curve: tuple[float, float]
-    ) -> DetectionHead:
+    def _member(self, net: Centres, names: SingleChoiceHead | None, judge: Judge) -> DetectionHead:
         one = DetectionHead(self.labels, self.shape, self.steps)
-        one._nets, one._names, one._curve = (net,), names, curve
+        one._nets, one._names, one._judge = (net,), names, judge
         one.threshold = self.threshold
         return one
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 from models.agreement import Agreed
 from models.answers import Shape
-from models.boxes import matched, overlaps
-from models.calibration import fit_platt
+from models.boxes import matched, overlaps, strongest
+from models.heads.centre_finding import Candidates
 from models.scenes import Scene
 
 Array = NDArray[np.float64]
@@ -21,6 +20,9 @@ Array = NDArray[np.float64]
 FOLDS = 3
 RIGHT = 0.5
 """A shape is right if it overlaps by this much with what people drew (`models.boxes.overlap`)."""
+
+SAME_OBJECT = 0.45
+"""Two shapes that overlap by more than this are of one object; the likelier one stays."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +37,31 @@ class Found:
         Calibrated probability that people marked this shape, whatever its label.
     names : float64 [m, k]
         Probability of each label if they did.
+    heat : float64 [m]
+        Answer of the map of centres, before it was judged.
     """
 
     shapes: tuple[Shape, ...]
-    place: NDArray[np.float64]
-    names: NDArray[np.float64]
+    place: Array
+    names: Array
+    heat: Array
+
+    @classmethod
+    def nothing(cls, labels: int) -> Found:
+        """Make an empty one."""
+        return cls((), np.zeros(0), np.zeros((0, labels)), np.zeros(0))
+
+    def without_rivals(self, least: float) -> Found:
+        """Keep what is at least that likely and overlaps with nothing likelier."""
+        use = np.flatnonzero(self.place >= least)
+        shapes = [self.shapes[i] for i in use]
+        kept = use[strongest(overlaps(shapes, shapes), self.place[use], SAME_OBJECT)]
+        return Found(
+            tuple(self.shapes[i] for i in kept),
+            self.place[kept],
+            self.names[kept],
+            self.heat[kept],
+        )
 
     def said(self, labels: Sequence[str], least: float) -> tuple[Shape, ...]:
         """Return those at least that likely; their score is of shape and label being right."""
@@ -70,20 +92,6 @@ def share_right(shapes: Sequence[Shape], heat: Array, truth: Sequence[Agreed]) -
     return np.array([truth[j].share if j >= 0 else 0.0 for j in match], dtype=np.float64)
 
 
-def curve_of(heat: Sequence[Array], right: Sequence[Array], weights: Array) -> tuple[float, float]:
-    """Platt's slope and offset for the log odds of the heat, over several scenes."""
-    logits = logit(np.concatenate([*heat, np.zeros(0)]).clip(1e-6, 1 - 1e-6))
-    w = np.concatenate([*(np.full(len(h), v) for h, v in zip(heat, weights, strict=True)), []])
-    slope, offsets = fit_platt(logits[:, None], np.concatenate([*right, []])[:, None], w)
-    # A map that says less where it says more would be worse than none.
-    return max(float(slope), 1e-3), float(offsets[0])
-
-
-def calibrated(heat: Array, curve: tuple[float, float]) -> Array:
-    """Probability that a shape is right, [m]."""
-    return np.asarray(expit(curve[0] * logit(heat.clip(1e-6, 1 - 1e-6)) + curve[1]))
-
-
 def best_threshold(
     place: Sequence[Array], right: Sequence[Array], objects: Sequence[float]
 ) -> float:
@@ -103,12 +111,18 @@ def best_threshold(
     return float(np.clip((good.min() + good.max()) / 2, 0.05, 0.95))
 
 
-def disagreement(mine: Sequence[Shape], other: Sequence[Shape]) -> float:
-    """One minus F1 of two sets of shapes against each other; 0 if both are empty."""
-    if not mine and not other:
+def disagreement(shapes: Sequence[Shape], heat: Array, others: Sequence[Candidates]) -> float:
+    """Share of shapes that single networks do not see, in [0, 1]; 0 without shapes.
+
+    A network sees a shape if a candidate of its own matches it, half as strong as that of all.
+    """
+    if not shapes or len(others) < 2:
         return 0.0
-    match = matched(overlaps(other, mine), np.zeros(len(other)), RIGHT)
-    return 1.0 - 2 * float((match >= 0).sum()) / (len(mine) + len(other))
+    seen = []
+    for other in others:
+        common = overlaps(shapes, other.shapes) >= RIGHT
+        seen.append((common & (other.heat[None] >= heat[:, None] / 2)).any(axis=1))
+    return 1.0 - float(np.mean(seen))
 
 
 def brier(shapes: Sequence[Shape], truth: Sequence[Agreed]) -> float:

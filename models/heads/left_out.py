@@ -10,21 +10,16 @@ from numpy.typing import NDArray
 
 from models.agreement import Agreed
 from models.answers import Shape
+from models.boxes import overlaps
 from models.heads.centre_finding import look, read
 from models.heads.centres import Centres
 from models.heads.classification import SingleChoiceHead
-from models.heads.detection_scores import (
-    Found,
-    best_threshold,
-    calibrated,
-    curve_of,
-    share_right,
-)
+from models.heads.detection_scores import RIGHT, Found, best_threshold, share_right
+from models.heads.judging import Judge, features
 from models.heads.naming import Named, embeddings, told_by
 from models.scenes import Scene
 
 Array = NDArray[np.float64]
-Curve = tuple[float, float]
 
 LOWEST = 0.05
 """Less likely shapes are not even said by `DetectionHead.predict`."""
@@ -38,21 +33,21 @@ class LeftOut:
     ----------
     names : SingleChoiceHead or None
         Tells the labels; learned from the objects of all scenes.
-    curve : (float, float)
-        Slope and offset of the calibration of place.
+    judge : Judge
+        Tells how likely candidates are right; learned from those of all scenes.
     threshold : float
         From which probability of place on shapes are shown.
     rows : list of tuple of Shape
         What is said of each scene by what never saw it; empty where all saw it.
-    members : list of (SingleChoiceHead or None, curve)
-        For each fold: labels and calibration learned without it. Empty if there is one fold.
+    members : list of (SingleChoiceHead or None, Judge)
+        For each fold: what was learned without it. Empty if there is one fold.
     """
 
     names: SingleChoiceHead | None
-    curve: Curve
+    judge: Judge
     threshold: float
     rows: list[tuple[Shape, ...]]
-    members: list[tuple[SingleChoiceHead | None, Curve]]
+    members: list[tuple[SingleChoiceHead | None, Judge]]
 
 
 def learn_from_left_out(
@@ -78,10 +73,10 @@ def learn_from_left_out(
     rows = np.flatnonzero(folds >= 0)
     found, shown, named = [], [], Named.of(len(labels))
     for i, (scene, truth) in enumerate(zip(scenes, truths, strict=True)):
-        blind = nets if alone or folds[i] < 0 else (nets[folds[i]],)
-        found.append(read(look(scene, blind, keep=False), shape, scene))
-        told = len(labels) > 1 and not alone
-        shown.append(embeddings(scene, found[i].shapes) if told else None)
+        if not alone:
+            blind = nets if folds[i] < 0 else (nets[folds[i]],)
+            found.append(read(look(scene, blind, keep=False), shape, scene))
+            shown.append(embeddings(scene, found[i].shapes))
         if len(labels) > 1 and folds[i] >= 0:
             votes = [(one.shape, _votes(one, labels)) for one in truth]
             named.add(scene, i, votes, weights[i])
@@ -89,32 +84,47 @@ def learn_from_left_out(
     said: list[tuple[Shape, ...]] = [() for _ in scenes]
     if alone:
         # A network knows its own scene by heart, so nothing can be calibrated on it.
-        return LeftOut(names, (1.0, 0.0), 0.5, said, [])
-    right = [
-        share_right(one.shapes, one.heat, truth) for one, truth in zip(found, truths, strict=True)
-    ]
+        return LeftOut(names, Judge.plain(scenes[0].lvm.dimension), 0.5, said, [])
+    asked = [features(f.heat, f.shapes, s) for f, s in zip(found, shown, strict=True)]
+    right = [_meant(f.shapes, truth) for f, truth in zip(found, truths, strict=True)]
 
-    def curve_from(of: NDArray[np.intp]) -> Curve:
-        return curve_of([found[i].heat for i in of], [right[i] for i in of], weights[of])
+    def judge_from(of: NDArray[np.intp]) -> Judge:
+        votes = np.concatenate([np.full(len(right[i]), weights[i]) for i in of])
+        return Judge.of(
+            np.concatenate([asked[i] for i in of]), np.concatenate([right[i] for i in of]), votes
+        )
 
-    place = [np.zeros(0)] * len(scenes)
+    judged: list[Found] = [Found.nothing(len(labels)) for _ in scenes]
     members = []
     for fold in range(-1, len(nets)):
         # What was left out must tell neither its own calibration nor its labels.
         others = rows[folds[rows] != fold]
-        own_names, own = named.head(labels, others, seed), curve_from(others)
+        own_names, own = named.head(labels, others, seed), judge_from(others)
         for i in np.flatnonzero(folds == fold):
-            place[i] = calibrated(found[i].heat, own)
-            told_names = told_by(own_names, labels, shown[i], len(place[i]))
-            said[i] = Found(found[i].shapes, place[i], told_names).said(labels, LOWEST)
+            place = own.probability(asked[i])
+            told = told_by(own_names, labels, shown[i])
+            judged[i] = Found(found[i].shapes, place, told, found[i].heat).without_rivals(LOWEST)
+            said[i] = judged[i].said(labels, LOWEST)
         if fold >= 0:
             members.append((own_names, own))
     threshold = best_threshold(
-        [place[i] for i in rows],
-        [right[i] for i in rows],
+        [judged[i].place for i in rows],
+        [share_right(judged[i].shapes, judged[i].place, truths[i]) for i in rows],
         [sum(one.share for one in truths[i]) for i in rows],
     )
-    return LeftOut(names, curve_from(rows), threshold, said, members)
+    return LeftOut(names, judge_from(rows), threshold, said, members)
+
+
+def _meant(shapes: Sequence[Shape], truth: Sequence[Agreed]) -> Array:
+    """For each shape the share of the people that marked what it lies on, [m].
+
+    Rivals for one object are all right here: which of them stays is decided after judging.
+    """
+    if not truth or not shapes:
+        return np.zeros(len(shapes))
+    common = overlaps(shapes, [one.shape for one in truth])
+    share = np.array([one.share for one in truth])[common.argmax(axis=1)]
+    return np.asarray(np.where(common.max(axis=1) >= RIGHT, share, 0.0))
 
 
 def _votes(one: Agreed, labels: Sequence[str]) -> Array:

@@ -60,12 +60,11 @@ class Named:
 def told_by(
     head: SingleChoiceHead | None,
     labels: Sequence[str],
-    shown: NDArray[np.float32] | None,
-    count: int,
+    shown: NDArray[np.float32],
 ) -> Array:
-    """Probabilities of the labels [count, k]; all the same where nothing was learned of them."""
-    if head is None or shown is None:
-        return np.full((count, len(labels)), 1 / len(labels))
+    """Probabilities of the labels [m, k] of embeddings [m, d]; equal if nothing was learned."""
+    if head is None:
+        return np.full((len(shown), len(labels)), 1 / len(labels))
     return np.asarray(head.predict(shown), dtype=np.float64)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,6 +37,16 @@ from models.simulation import KINDS
 GALAXIES = 36
 CONTROL = "morphology"
 FOLDER = "loop-galaxies"
+BROWSER_ARGUMENTS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.fixture(scope="session")
@@ -247,3 +258,26 @@ def eventually() -> Callable[..., None]:
             time.sleep(0.1)
 
     return wait
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A page of a fresh browser."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next((found for name in names if (found := shutil.which(name))), None)
+    if program is None:
+        if os.environ.get("CI"):
+            pytest.fail("There is no Chromium. Run `make browser`.")
+        pytest.skip("There is no Chromium. Run `make browser`.")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path_factory.mktemp("browser"),
+            executable_path=program,
+            args=list(BROWSER_ARGUMENTS),
+            viewport={"width": 1280, "height": 860},
+        )
+        context.set_default_timeout(30_000)
+        yield context.new_page()
+        context.close()

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from ml_backend.demo.people import Crew
 from ml_backend.demo.project import labelling_config
@@ -20,40 +18,9 @@ pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 Loop = Any  # RunningLoop of conftest.py, which tests cannot import
 Eventually = Callable[..., None]
 ARTIFACTS = Path(__file__).parents[2] / "artifacts"
-ARGUMENTS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SUBMIT = "[data-testid=bottombar-submit-button]"
 TASK = ".lsf-current-task__task-id"
 TICKED = ".lsf-choice input:checked"
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page of a fresh browser."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    program = next((found for name in names if (found := shutil.which(name))), None)
-    if program is None:
-        if os.environ.get("CI"):
-            pytest.fail("There is no Chromium. Run `make browser`.")
-        pytest.skip("There is no Chromium. Run `make browser`.")
-    with sync_playwright() as playwright:
-        context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("browser"),
-            executable_path=program,
-            args=list(ARGUMENTS),
-            viewport={"width": 1280, "height": 860},
-        )
-        context.set_default_timeout(30_000)
-        yield context.new_page()
-        context.close()
 
 
 @pytest.fixture(scope="module")

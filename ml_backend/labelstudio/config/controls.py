@@ -132,11 +132,14 @@ class RegionControl(Control):
         What people read, one per label.
     smart : bool
         Whether people may ask the backend with it (interactive mode).
+    prompt_only : bool
+        Whether it is there for asking alone (``smartOnly``); nothing is learned from it.
     """
 
     labels: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
     smart: bool = False
+    prompt_only: bool = False
 
     @property
     def type(self) -> str:

@@ -126,8 +126,14 @@ def _regions(made: type[RegionControl]) -> Callable[[Element], RegionControl]:
             labels, texts = _labels(element, "label")
             if attribute(element, "choice") == "multiple":
                 raise Unsupported('a region may have several labels (choice="multiple")')
-        smart = is_true(element, "smart") or is_true(element, "smartonly")
-        return made(*_place(element), labels=labels, texts=texts, smart=smart)
+        prompt = is_true(element, "smartonly")
+        return made(
+            *_place(element),
+            labels=labels,
+            texts=texts,
+            smart=prompt or is_true(element, "smart"),
+            prompt_only=prompt,
+        )
 
     return read
 

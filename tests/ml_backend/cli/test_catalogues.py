@@ -11,16 +11,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 import structlog
+from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from click.testing import CliRunner, Result
 from http_stand_in import Call, Reply
 
 from ml_backend.cli import main
+from ml_backend.labelstudio.config import HEADS, BoxControl, BrushControl, NumberControl
+from ml_backend.labelstudio.frame import Frame
+from ml_backend.labelstudio.typed import Item, TypedAnswer, kept
 from ml_backend.settings import load_settings
 from ml_backend.store.database import open_store
 from ml_backend.store.tables import Vote
+from models.answers import Box, Mask, Number
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "catalogue"))
 
@@ -28,6 +34,10 @@ from sky import stamp, survey_file, wcs_at
 
 CONFIG = """<View><Image name="image" value="$image"/><Choices name="shape" toName="image">
 <Choice value="Smooth"/><Choice value="Spiral"/></Choices></View>"""
+MARKS = """<View><Image name="image" value="$image"/>
+<RectangleLabels name="boxes" toName="image"><Label value="Galaxy"/></RectangleLabels>
+<BrushLabels name="masks" toName="image"><Label value="Tail"/></BrushLabels>
+<Number name="radius" toName="image"/></View>"""
 KEY = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -138,6 +148,52 @@ def test_a_cutout_server_is_asked_where_it_is_allowed(
     assert run(*arguments).exit_code == 0
     assert studio.asked == 4, "kept cut-outs are not fetched again"
     assert not stand_in.calls, "Label Studio is not needed for a file"
+
+
+def test_what_was_marked_leaves_with_its_place_on_the_sky(
+    studio: LabelStudio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("regions", reason="the extra `regions` is not installed")
+    for kind in (BoxControl, BrushControl, NumberControl):
+        monkeypatch.setitem(HEADS, kind, lambda control: "")
+    assert run(*CUT, "--project", "7").exit_code == 0
+    size = studio.rows[1]["data"]["width"], studio.rows[1]["data"]["height"]
+    frame, pixels = Frame(*size), np.zeros(size[::-1], bool)
+    pixels[3:6, 2:9] = True
+    answers = {
+        "boxes": Box(size[0] / 2 - 4, size[1] / 2 - 2, 8, 4, label="Galaxy"),
+        "masks": Mask(pixels, label="Tail"),
+        "radius": Number(2.5),
+    }
+    store = open_store(load_settings())
+    store.projects.save(7, "Galaxies", MARKS)
+    with store.session() as session:
+        for name, answer in answers.items():
+            told = TypedAnswer(name, (Item(answer),), None if name == "radius" else frame)
+            session.add(
+                Vote(annotation_id=1, control=name, project_id=7, task_id=2, annotator=1,
+                     labels=[], answer=kept(told))
+            )  # fmt: skip
+    store.close()
+    arguments = ["export", "--project", "7", "--out", "r.vot", "--objects", "o.fits"]
+    arguments += ["--regions", "all.reg", "--masks", "masks", "--unit", "radius=arcsec"]
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "o.fits: 2 objects." in result.stdout
+    assert "all.reg: 1 regions in 1 files." in result.stdout
+    assert "masks: 1 masks in 1 files." in result.stdout
+    assert "--masks writes them" in result.stderr
+    table = Table.read("r.vot")
+    assert table["radius_consensus"].unit == "arcsec"
+    [box] = [row for row in Table.read("o.fits") if row["control"] == "boxes"]
+    assert box["id"] == "g1"
+    # The cut-out's middle is at most half a pixel from the galaxy, and so is the box's.
+    here = SkyCoord(box["ra"], box["dec"], unit="deg")
+    [galaxy] = [row for row in table if row["id"] == "g1"]
+    assert here.separation(SkyCoord(galaxy["ra"], galaxy["dec"], unit="deg")).arcsec < 0.25
+    assert box["length"] == pytest.approx(8 * 0.25, rel=1e-3)
+    assert run(*arguments[:5], "--region-system", "image", "--regions", "x.reg").exit_code == 1
+    assert run(*arguments[:5], "--unit", "radius=parsnips").exit_code == 1
 
 
 @pytest.mark.parametrize(

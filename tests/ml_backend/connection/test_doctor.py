@@ -23,7 +23,7 @@ from ml_backend.store.database import Store, open_store
 KEY = "0123456789abcdef0123456789abcdef01234567"
 CONFIG = """<View><Image name="i" value="$image"/>
 <Choices name="c" toName="i"><Choice value="a"/><Choice value="b"/></Choices>
-<Rating name="r" toName="i"/></View>"""
+<TextArea name="r" toName="i"/></View>"""
 BLOCKED = {"detail": "URL resolves to a reserved network address (block: 127.0.0.0/8)"}
 
 
@@ -155,7 +155,7 @@ def test_a_project_that_nobody_connected(
     named = [item for name, item in found.items() if "left alone" in name]
     assert len(named) == 1
     assert named[0].ok
-    assert "<Rating name='r'>" in named[0].check
+    assert "<TextArea name='r'>" in named[0].check
     assert (
         "No project"
         in by_name(doctor(settings, store, None, client))["projects are connected"].problem
@@ -341,9 +341,9 @@ def test_connect_refuses_a_project_that_asks_nothing(
     settings: Settings, store: Store, client: LabelStudioClient, studio: Any, stand_in: Any
 ) -> None:
     studio["GET /api/projects/7/"]["label_config"] = (
-        '<View><Image name="i" value="$image"/><Rating name="r" toName="i"/></View>'
+        '<View><Image name="i" value="$image"/><TextArea name="r" toName="i"/></View>'
     )
-    with pytest.raises(LabelConfigError, match="Rating"):
+    with pytest.raises(LabelConfigError, match="TextArea"):
         connect(settings, 7, store=store, client=client)
     assert {call.method for call in stand_in.calls} == {"GET"}
 

@@ -115,11 +115,13 @@ TWO = '<Choice value="a"/><Choice value="b"/>'
             "list of images",
         ),
         (
-            f'{IMAGE}<RectangleLabels name="c" toName="i"><Label value="a"/></RectangleLabels>',
+            f'{IMAGE}<RectangleLabels name="c" toName="i" smartOnly="true"><Label value="a"/>'
+            "</RectangleLabels>",
             "RectangleLabels",
-            "not answered yet",
+            "smartOnly",
         ),
-        (f'{IMAGE}<Rating name="c" toName="i"/>', "Rating", "not answered yet"),
+        (f'{IMAGE}<Rating name="c" toName="i" perRegion="true"/>', "Rating", "each region"),
+        (f'{IMAGE}<TextArea name="c" toName="i"/>', "TextArea", "not answered yet"),
     ],
 )
 def test_what_cannot_be_answered_is_named_with_its_reason(

@@ -34,16 +34,18 @@ from models.answers import Answer, Box, Ellipse, Labels, Mask, Number, Paths, Po
 FOLDER = Path(__file__).parents[3] / "labeling_configs"
 FRAME = Frame(12, 10)
 TREE = [f"t{number:02d}" for number in (1, 2, 3, 4, 10, 11, 5, 9, 7, 6, 8)]
-# What is answered (labels, multiple), and what is understood but has no head.
-EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str]]] = {
-    "morphology.xml": ({"morphology": (4, False)}, []),
+# The lists of choices (labels, multiple), the other questions that a head answers, and what is
+# understood but left alone.
+EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str], list[str]]] = {
+    "morphology.xml": ({"morphology": (4, False)}, [], []),
     "shape_and_features.xml": (
         {"shape": (4, False), "features": (5, True), "quality": (2, False)},
-        ["Rating"],
+        ["smoothness"],
+        [],
     ),
-    "looks.xml": ({"morphology": (4, False)}, []),
-    "rings.xml": ({"ring": (2, False)}, []),
-    "rare_objects.xml": ({"rare": (6, True)}, ["Rating", "KeyPointLabels"]),
+    "looks.xml": ({"morphology": (4, False)}, [], []),
+    "rings.xml": ({"ring": (2, False)}, [], []),
+    "rare_objects.xml": ({"rare": (6, True)}, ["certainty", "place"], []),
     "galaxy_zoo_tree.xml": (
         {
             "t01_smooth_or_features": (3, False),
@@ -59,26 +61,31 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str]]] = {
             "t08_odd_feature": (7, False),
         },
         [],
+        [],
     ),
-    "interest.xml": ({"interest": (2, False)}, ["Rating"]),
-    "detection.xml": ({}, ["RectangleLabels", "KeyPointLabels", "Choices"]),
-    "masks.xml": ({}, ["BrushLabels"]),
-    "parameters.xml": ({}, ["EllipseLabels", *["Number"] * 6]),
-    "restoration_review.xml": ({"verdict": (2, False)}, ["BrushLabels", "Rating"]),
+    "interest.xml": ({"interest": (2, False)}, ["grade"], []),
+    "detection.xml": ({}, ["galaxies", "not_galaxies"], ["Choices"]),
+    "masks.xml": ({}, ["masks"], ["RectangleLabels", "KeyPointLabels"]),
+    "parameters.xml": (
+        {},
+        ["half_light", "magnitude", "radius", "axis_ratio", "position_angle", "sersic", "redshift"],
+        [],
+    ),
+    "restoration_review.xml": ({"verdict": (2, False)}, ["artefacts", "quality"], []),
     "all_in_one.xml": (
         {"shape": (4, False), "arms": (2, False), "features": (3, True)},
         [
-            "RectangleLabels",
-            "EllipseLabels",
-            "KeyPointLabels",
-            "PolygonLabels",
-            "BrushLabels",
-            "BitmaskLabels",
-            "Choices",
-            "Taxonomy",
-            "Number",
-            "Rating",
+            "boxes",
+            "ellipses",
+            "points",
+            "outlines",
+            "masks",
+            "bad_pixels",
+            "hubble",
+            "redshift",
+            "interest",
         ],
+        ["Choices"],
     ),
 }
 
@@ -125,11 +132,13 @@ def test_example_is_read_and_its_predictions_are_accepted(name: str) -> None:
 
     text = text_of(name)
     config = parse_controls(text)
-    controls, left_alone = EXPECTED[name]
+    controls, others, left_alone = EXPECTED[name]
     assert {c.name: (len(c.labels), c.multiple) for c in config.controls} == controls
+    answered = {control.name for control in config.answered}
+    assert answered == {*controls, *others}
     assert [tag.tag for tag in config.unsupported] == left_alone
     # Whatever is left alone is understood all the same.
-    assert len(config.understood) == len(controls) + len(left_alone)
+    assert len(config.understood) == len(answered) + len(left_alone)
     assert {control.image_field for control in config.understood} <= {"image", "restored"}
     interface = LabelInterface(text)
     interface.validate()

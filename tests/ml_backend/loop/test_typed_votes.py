@@ -17,6 +17,7 @@ from ml_backend.labelstudio.config import (
     HEADS,
     BoxControl,
     BrushControl,
+    ChoicesControl,
     NumberControl,
     parse_controls,
 )
@@ -62,11 +63,17 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in set(HEADS) - {ChoicesControl}:
+        monkeypatch.delitem(HEADS, kind)
     for kind in KINDS:
         monkeypatch.setitem(HEADS, kind, lambda control: "")
 
 
-def test_without_heads_nothing_but_choices_is_kept(place: Place) -> None:
+def test_without_heads_nothing_but_choices_is_kept(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in set(HEADS) - {ChoicesControl}:
+        monkeypatch.delitem(HEADS, kind)
     place.annotate(0, *all_answers())
     place.read()
     votes = place.votes()
@@ -201,8 +208,9 @@ def test_votes_of_an_older_database_stay(tmp_path: Path, revision: str) -> None:
 
 
 def test_typed_controls_are_those_with_a_head_that_are_no_choices() -> None:
-    assert typed_controls(CONFIG) == ()
-    heads = {**HEADS, **dict.fromkeys(KINDS, lambda control: "")}
+    choices = {ChoicesControl: HEADS[ChoicesControl]}
+    assert typed_controls(parse_controls(XML, choices)) == ()
+    heads = {**choices, **dict.fromkeys(KINDS, lambda control: "")}
     assert {control.name for control in typed_controls(parse_controls(XML, heads))} == NAMES
     annotation = {"result": write_answers(CONFIG, all_answers()).result}
     told = {answer.control for answer in votes_from_annotation(annotation, CONFIG)}

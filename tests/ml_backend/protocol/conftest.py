@@ -23,6 +23,7 @@ class FakePredictor:
 
     def __init__(self) -> None:
         self.asked: list[list[dict[str, Any]]] = []
+        self.contexts: list[dict[str, Any]] = []
         self.answer: Callable[[list[dict[str, Any]]], list[dict[str, Any]]] = lambda tasks: [
             {"model_version": "galaxyloop-p2-v1", "score": 0.25, "result": [{"id": str(t["id"])}]}
             for t in tasks
@@ -31,6 +32,10 @@ class FakePredictor:
     def predict(self, tasks: list[dict[str, Any]]) -> list[dict[str, Any]]:
         self.asked.append(tasks)
         return self.answer(tasks)
+
+    def interact(self, task: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+        self.contexts.append(context)
+        return self.answer([task])[0]
 
 
 @pytest.fixture

@@ -80,6 +80,8 @@ def test_interactive_context_is_accepted(backend: Any, payload: Any) -> None:
     answer = backend.client.post("/predict", json=payload("predict_interactive"))
     assert answer.status_code == 200
     assert len(answer.json["results"]) == 1
+    [context] = backend.predictor.contexts
+    assert [region["id"] for region in context["result"]] == ["k1"]
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,4 @@ def as_shape(ellipse: Ellipse, shape: str) -> Shape:
     turn = np.radians(ellipse.rotation)
     across = np.hypot(ellipse.radius_x * np.cos(turn), ellipse.radius_y * np.sin(turn))
     down = np.hypot(ellipse.radius_x * np.sin(turn), ellipse.radius_y * np.cos(turn))
-    return Box(
-        ellipse.x - across, ellipse.y - down, 2 * across, 2 * down, label=ellipse.label
-    )
+    return Box(ellipse.x - across, ellipse.y - down, 2 * across, 2 * down, label=ellipse.label)

@@ -27,7 +27,7 @@ from models.scenes import Scene
 from models.segmentation import mask_to_box
 from models.windows import Window
 
-STEPS = 30
+STEPS = 25
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,149 @@
+"""The source of scenes: tasks' images, fetched again for the heads that look at places."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+from sqlalchemy import select
+
+from ml_backend.errors import FetchError
+from ml_backend.loop.encoding import FETCHERS, Fetcher, image_limits
+from ml_backend.pictures.addresses import extension_of
+from ml_backend.store.database import Store
+from ml_backend.store.tables import Task
+from models.images import ImageError, content_hash, read_image
+from models.scenes import Scene
+from models.vision_encoder import VisionEncoder
+
+_log = structlog.get_logger(__name__)
+
+
+class SceneSource:
+    """Makes scenes of a project's tasks.
+
+    Parameters
+    ----------
+    store : Store
+    fetcher : ImageFetcher
+    lvm : VisionEncoder
+    """
+
+    def __init__(self, store: Store, fetcher: Fetcher, lvm: VisionEncoder) -> None:
+        self._store, self._fetcher, self.lvm = store, fetcher, lvm
+        self._limits = image_limits(store.settings)
+
+    def scenes(
+        self,
+        task_ids: Sequence[int] | npt.NDArray[np.int64],
+        seconds: float | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[list[Scene], npt.NDArray[np.bool_]]:
+        """Return the scenes of tasks.
+
+        Parameters
+        ----------
+        task_ids : int [n]
+        seconds : float, optional
+            Stop when this much time has passed.
+        progress : callable
+            Called with (done, total); may raise to stop.
+
+        Returns
+        -------
+        scenes : list of Scene
+            Of those that were had, in order.
+        got : bool [n]
+            Which these are. Not had are images that are gone, broken, or other than they were
+            when they were encoded, and those after the time was up.
+        """
+        ids = [int(task) for task in task_ids]
+        tasks = self._tasks(ids)
+        end = None if seconds is None else time.monotonic() + seconds
+        got = np.zeros(len(ids), np.bool_)
+        scenes: list[Scene] = []
+        waiting = iter(enumerate(ids))
+        with ThreadPoolExecutor(FETCHERS) as readers:
+            while part := list(islice(waiting, 2 * FETCHERS)):
+                if end is not None and time.monotonic() > end:
+                    break
+                for place, scene in readers.map(
+                    lambda item: (item[0], self._scene(tasks.get(item[1]))), part
+                ):
+                    if scene is not None:
+                        scenes.append(scene)
+                        got[place] = True
+                progress(part[-1][0] + 1, len(ids))
+        return scenes, got
+
+    def of_bytes(self, data: bytes, address: str) -> Scene:
+        """Return the scene of an image file.
+
+        Raises
+        ------
+        ImageError
+            The file cannot be read, or the LVM cannot see it.
+        """
+        return Scene.of(read_image(data, self._limits, extension_of(address)), self.lvm)
+
+    def of_address(self, address: str) -> Scene | None:
+        """Return the scene at an address, None (and a line in the log) where there is none."""
+        try:
+            return self.of_bytes(self._fetcher.fetch(address), address)
+        except (FetchError, ImageError) as error:
+            _log.info("no_scene", reason=str(error))
+            return None
+
+    def _scene(self, task: Task | None) -> Scene | None:
+        if task is None:
+            return None
+        try:
+            data = self._fetcher.fetch(task.image)
+            # Another image than the one that people answered for teaches nothing.
+            if content_hash(data, extension_of(task.image)) != task.content_hash:
+                return None
+            return self.of_bytes(data, task.image)
+        except (FetchError, ImageError) as error:
+            _log.info("no_scene", task=task.id, reason=str(error))
+            return None
+
+    def _tasks(self, ids: Sequence[int], at_once: int = 500) -> dict[int, Task]:
+        found: dict[int, Task] = {}
+        with self._store.reading() as session:
+            for start in range(0, len(ids), at_once):
+                chosen = select(Task).where(
+                    Task.id.in_(ids[start : start + at_once]), Task.content_hash.is_not(None)
+                )
+                found |= {task.id: task for task in session.scalars(chosen)}
+        return found
+
+
+class RecentScenes:
+    """The scenes that people drew on last; safe to share between threads.
+
+    An annotator asks several times about one image, and only the first time has to wait for it.
+    """
+
+    def __init__(self, most: int = 4) -> None:
+        self._most, self._lock = most, threading.Lock()
+        self._kept: dict[tuple[str, str], Scene] = {}
+
+    def get(self, source: SceneSource, address: str) -> Scene | None:
+        """Return the scene at an address for the LVM of `source`, None where there is none."""
+        key = (source.lvm.identity, address)
+        with self._lock:
+            scene = self._kept.pop(key, None)
+        if scene is None and address:
+            scene = source.of_address(address)
+        if scene is not None:
+            with self._lock:
+                self._kept[key] = scene
+                while len(self._kept) > self._most:
+                    del self._kept[next(iter(self._kept))]
+        return scene
