@@ -16,15 +16,13 @@ from models.answers import Box
 from models.heads.base import HeadError
 from models.heads.mask_network import MaskNetwork
 from models.heads.sights import Prompt, View, shown
-from models.segmentation import mask_to_box
+from models.segmentation import mask_to_box, segment_at
 
 _BATCH = 16
 # Parts smaller than this share of the largest are specks.
 _SPECK = 0.05
 # Boxes of a detector are not exact; the box of what is drawn is nearer to the truth.
 _LOOKS = 2
-# An object may be smaller or larger than most.
-_POINT_WINDOWS = (0.45, 1.0, 1.8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +122,15 @@ def draw_found(network: MaskNetwork, view: View, boxes: Sequence[Box]) -> list[D
 def draw_under(
     network: MaskNetwork, view: View, point: tuple[float, float], side: float
 ) -> Drawing:
-    """Draw the object under a point: in windows of several sizes, then nearer; the best counts."""
-    prompts = [Prompt.of_point(*point, side * factor) for factor in _POINT_WINDOWS]
+    """Draw the object under a point: of two drawings the one that the network thinks better of.
+
+    One is looked for around the point, in a window of a side in pixels; the other in the box of
+    what `segment_at` cuts out there. Both are looked at twice.
+    """
+    prompts = [Prompt.of_point(*point, side)]
+    cut_out = segment_at(view.scene.pixels, *point)
+    if cut_out.any():
+        prompts.append(Prompt.of_box(mask_to_box(cut_out)))
     drawn = draw_objects(network, view, prompts, looks=2)
     return max(drawn, key=lambda drawing: (not drawing.empty, drawing.quality))
 

@@ -56,8 +56,8 @@ class MaskHead(Head):
     instances : bool, optional
         Whether each mask is an object (True) or a region (False); told from the masks if left out.
     steps : int, optional
-        Batches of 16 windows that the network learns from; chosen by the number of masks if left
-        out, for at most some four minutes on one core.
+        Batches of 16 windows that the network learns from, and half as many as the detector does;
+        chosen by the numbers of masks and images if left out.
     """
 
     kind = "masks"
@@ -131,7 +131,8 @@ class MaskHead(Head):
         self._detector, proposals = None, None
         if examples and self._objects:
             boxes = task.boxes(self.labels)
-            detector = DetectionHead(self.labels, shape="box")
+            looks = None if self.steps is None else 2 * self.steps
+            detector = DetectionHead(self.labels, shape="box", steps=looks)
             self._detector = detector.fit(scenes, boxes, task.weights, seed=seed)
             proposals = [likely(row) for row in detector.out_of_fold]
         if examples:
