@@ -16,7 +16,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from benchmarks.downstream.source_catalogues import NAMES, photutils_row, statmorph_rows
+from downstream.source_catalogues import NAMES, photutils_row, statmorph_rows
 from models.answers import Number
 from models.galaxy_image import flux_image
 from models.heads.parameters import NumberHead
