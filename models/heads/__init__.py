@@ -2,12 +2,15 @@
 
 from models.heads.base import Head, HeadError, ProbabilityHead, load_head
 from models.heads.classification import MultipleChoiceHead, SingleChoiceHead
+from models.heads.detection import DetectionHead
 from models.heads.ellipse import EllipseHead
 from models.heads.interest import InterestHead
 from models.heads.parameters import NumberHead
+from models.heads.pointing import object_in, object_under
 from models.heads.restoration import RestorationHead
 
 __all__ = [
+    "DetectionHead",
     "EllipseHead",
     "Head",
     "HeadError",
@@ -18,4 +21,6 @@ __all__ = [
     "RestorationHead",
     "SingleChoiceHead",
     "load_head",
+    "object_in",
+    "object_under",
 ]
