@@ -52,12 +52,14 @@ def test_scores_say_how_often_they_are_right() -> None:
     assert np.mean(score) == pytest.approx(np.mean(right), abs=0.12)
 
 
-def test_doubt_is_larger_where_things_are_faint() -> None:
+def test_doubt_counts_the_errors_to_be_expected() -> None:
     scenes, _ = discs(20, 7)
-    dim = [replace(s, pixels=(s.pixels * 0.6).astype(np.uint8), inputs=s.inputs * 0.6) for s in scenes]
-    clear, faint = (fitted().uncertainty(some) for some in (scenes, dim))
-    assert clear.mean() < faint.mean()
-    assert faint.max() <= 1
+    doubt, head = fitted().uncertainty(scenes), fitted()
+    for value, found, shown in zip(doubt, head.found(scenes), head.answers(scenes), strict=True):
+        wrong = sum(1 - (shape.score or 0) for shape in shown)  # type: ignore[attr-defined]
+        missed = found.place[found.place < head.threshold].sum()
+        least = 1 - np.exp(-wrong - missed)
+        assert least - 1e-5 <= value <= 1 - (1 - least) / 2 + 1e-5
 
 
 def test_scenes_nobody_looked_at_are_left_aside() -> None:
