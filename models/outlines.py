@@ -72,3 +72,57 @@ def signed_area(ring: NDArray[np.float64]) -> float:
     """Area of a polygon [n, 2] in square pixels: positive clockwise on the screen (a part)."""
     x, y = ring[:, 0], ring[:, 1]
     return float(np.sum(x * np.roll(y, -1) - y * np.roll(x, -1)) / 2)
+
+
+def simplified(ring: NDArray[np.float64], tolerance: float) -> NDArray[np.float64]:
+    """Leave out corners of a closed polygon that its outline can do without.
+
+    Parameters
+    ----------
+    ring : float64 [n, 2]
+        At least three corners (x, y).
+    tolerance : float
+        How far a corner that is left out may lie from the new outline, in pixels.
+
+    Returns
+    -------
+    float64 [m, 2]
+        3 <= m <= n of the corners, in their order.
+
+    Notes
+    -----
+    After Douglas & Peucker (1973), from the two corners that are farthest apart as seen from the
+    first.
+    """
+    count = len(ring)
+    if count <= 3:
+        return ring
+    far = int(((ring - ring[0]) ** 2).sum(axis=1).argmax())
+    closed = np.vstack([ring, ring[:1]])
+    kept = np.zeros(count + 1, dtype=np.bool_)
+    kept[[0, far, count]] = True
+    spans = [(0, far), (far, count)]
+    while spans:
+        first, last = spans.pop()
+        if last - first < 2:
+            continue
+        away = _distances(closed[first + 1 : last], closed[first], closed[last])
+        worst = int(away.argmax())
+        if away[worst] > tolerance:
+            at = first + 1 + worst
+            kept[at] = True
+            spans += [(first, at), (at, last)]
+    if kept[:count].sum() < 3:
+        away = _distances(ring, ring[0], ring[far])
+        kept[int(away.argmax())] = True
+    return ring[kept[:count]] if kept[:count].sum() >= 3 else ring
+
+
+def _distances(
+    points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distances of points [n, 2] from the straight piece between two of them."""
+    along = end - start
+    length = max(float(along @ along), 1e-12)
+    share = np.clip((points - start) @ along / length, 0.0, 1.0)
+    return np.asarray(np.hypot(*(points - start - share[:, None] * along).T))

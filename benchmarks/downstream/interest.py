@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from labelled_sets import embeddings_of, read_set
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from benchmarks.labelled_sets import embeddings_of, read_set
 from models.heads.classification import SingleChoiceHead
 from models.heads.interest import InterestHead
 from models.heads.interest_order import interest_order

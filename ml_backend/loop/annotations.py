@@ -16,7 +16,6 @@ from ml_backend.labelstudio.regions import read_annotation
 from ml_backend.loop.typed_votes import typed_rows
 from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
 
-
 RESTORED_FIELD = "restored"
 """Key of a task's data that holds the address of the restored picture."""
 

@@ -38,4 +38,7 @@ class HeadPlan:
     def fits(self, head: Head) -> bool:
         """Tell whether a head (of an earlier version) answers what is asked now."""
         wanted = self.make()
-        return type(head) is type(wanted) and head.labels == wanted.labels
+        shapes = [getattr(one, "shape", None) for one in (head, wanted)]
+        return (
+            type(head) is type(wanted) and head.labels == wanted.labels and shapes[0] == shapes[1]
+        )

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
+
 from ml_backend.labelstudio.config import (
     BitmaskControl,
     BoxControl,
@@ -21,9 +23,16 @@ from ml_backend.labelstudio.typed import Item, TypedAnswer
 from ml_backend.labelstudio.writing import write_answers
 from models.answers import Box, Ellipse, Mask, Point, Polygon, Shape
 from models.heads.base import Head
-from models.outlines import outlines
+from models.heads.masks import MaskHead
+from models.heads.prompted_masks import mask_under
+from models.outlines import outlines, simplified
 from models.scenes import Scene
-from models.segmentation import mask_to_box, mask_to_ellipse, segment_at
+from models.segmentation import mask_to_box, mask_to_ellipse
+
+_TOLERANCE = 0.75
+"""Pixels by which an outline may leave the mask, so that people can move its corners."""
+
+_log = structlog.get_logger(__name__)
 
 ANSWERED_WITH = (BrushControl, BitmaskControl, PolygonControl, EllipseControl, BoxControl)
 """What an object is given back as: the first of these that the configuration has."""
@@ -101,7 +110,12 @@ def object_under(
     if control is None or scene.size != prompt.frame.size:
         return []
     box, point = _asked(prompt.shape)
-    mask = Mask(segment_at(scene.pixels, *(point or box.centre)))  # type: ignore[union-attr]
+    head = heads.get(control.name)
+    try:
+        mask = mask_under(scene, box, point, head if isinstance(head, MaskHead) else None)
+    except ValueError as error:
+        _log.info("no_object", reason=str(error))
+        return []
     if not mask.pixels.any():
         return []
     label = _label(control, prompt.shape.label)
@@ -138,5 +152,9 @@ def _shapes(control: RegionControl, mask: Mask, label: str) -> list[Shape]:
     if isinstance(control, BoxControl):
         return [replace(mask_to_box(mask.pixels), label=label, score=mask.score)]
     if isinstance(control, PolygonControl):
-        return [Polygon.of(outlines(mask.pixels)[0], label=label, score=mask.score)]
+        return [
+            Polygon.of(
+                simplified(outlines(mask.pixels)[0], _TOLERANCE), label=label, score=mask.score
+            )
+        ]
     return [Mask(mask.pixels, label=label, score=mask.score)]

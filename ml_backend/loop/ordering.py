@@ -20,7 +20,8 @@ from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.suggestions import suggested
 from ml_backend.store.tables import Ranking
 from models.heads.base import Head
-from models.heads.interest import InterestHead, interest_order
+from models.heads.interest import InterestHead
+from models.heads.interest_order import interest_order
 
 _BLOCK = 16384
 

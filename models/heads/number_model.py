@@ -116,7 +116,6 @@ class NumberModel:
         n, k = targets.shape
         features = Features.of(table if pool is None else np.vstack([pool, table]), split, seed)
         groups, planes = features.apply(table), features.planes(table)
-        stacked = np.hstack(groups)
         count = max(2, min(n, 10 if n < 40 else 5))
         fold = folds_of(table, np.zeros((n, 1)), count, seed)
         held = [rows for rows in (np.flatnonzero(fold == f) for f in range(count)) if len(rows)]
@@ -126,10 +125,14 @@ class NumberModel:
             seen = _others(n, rows)
             if not len(seen):
                 continue
-            part = [group[seen] for group in groups]
+            # A row that is a landmark itself looks more unsure than new ones do.
+            around = table[seen] if pool is None else np.vstack([pool, table[seen]])
+            own = Features.of(around, split, seed)
+            part = own.apply(table[seen])
             found = fit_regression(part, targets[seen], weights[seen], known=known[seen])
-            middle[rows], base[rows] = found.predict(stacked[rows]), _base(found, stacked[rows])
-            values.append(found)
+            left = np.hstack(own.apply(table[rows]))
+            middle[rows], base[rows] = found.predict(left), _base(found, left)
+            values.append((own, found))
         value = fit_regression(groups, targets, weights, known=known)
         # One row, or one image many times: nothing was left out.
         informed = len(held) > 1
@@ -147,8 +150,8 @@ class NumberModel:
         every = _fit_harder(hints, goal, np.arange(n) if informed else np.arange(0))
         model = cls(features, _single(value), _single(every), as_kept(half_widths(scores)))
         members = [
-            replace(model, value=_single(one), harder=_single(other))
-            for one, other in zip(values, harder, strict=False)
+            replace(model, features=own, value=_single(one), harder=_plain(own, k))
+            for own, one in values
         ]
         return model, Said(middle, spread, widths), members
 
@@ -215,6 +218,13 @@ def _base(found: Regression, stacked: Doubles) -> Doubles:
     x = np.hstack([stacked, np.ones((len(stacked), 1))])
     unsure = np.einsum("np,np->n", x @ found.covariance, x)
     return np.sqrt(found.noise**2 + np.maximum(unsure, 0))
+
+
+def _plain(features: Features, k: int) -> Regression:
+    """What leaves the spread as a regression itself states it."""
+    hints = _hints(features.planes(np.zeros((1, features.columns))), np.ones((1, k)), np.ones(1))
+    width = sum(group.shape[1] for group in hints)
+    return Regression(np.zeros((width, 1)), np.zeros(1), np.zeros((1, 1)), 1.0)
 
 
 def _error(targets: Doubles, middle: Doubles) -> Doubles:

@@ -7,15 +7,14 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import softmax
 
 from models.answers import Answer, Stars
 from models.heads.base import Floats, Head, HeadError
-from models.heads.crossfit import EVIDENCE, VARIANCES
-from models.heads.landmarks import Landmarks, landmarks_of
-from models.heads.linear import Doubles, Projection, folds_of, projection_of
+from models.heads.landmarks import Landmarks
+from models.heads.linear import Doubles
 from models.heads.logits import Logits, finite_rows, pool_rows, positive_weights
-from models.heads.ordinal import fit_steps, fit_stretch, step_chances
+from models.heads.ordinal import step_chances
+from models.heads.ordinal_fit import OrdinalFit, StepModel
 from models.opinions import Opinions
 
 
@@ -68,62 +67,16 @@ class RatingHead(Head):
         rated = np.flatnonzero(counts.sum(axis=1) > 0)
         if not len(rated):
             raise HeadError("Nobody has given stars to any of the rows; there is nothing to fit.")
-        used, votes = x[rated], counts[rated] * w[rated, None]
-        projection = projection_of(used if basis is None else basis)
-        landmarks = None if basis is None else landmarks_of(basis, seed)
-        families: list[Projection | Landmarks] = [projection]
-        features = [projection.apply(used)]
-        if landmarks is not None:
-            families.append(landmarks)
-            features.append(landmarks.features(used))
-        n = len(used)
-        count = max(2, min(n, 10 if n < 20 else 5))
-        fold = folds_of(used, votes, count, seed)
-
-        # Members: [family, strength]; of each the score and thresholds that each row was left.
-        members = len(features) * len(VARIANCES)
-        scores = np.zeros((members, n))
-        cuts = np.zeros((members, n, self.maximum - 1))
-        fits: list[list[tuple[Doubles, Doubles]]] = []
-        for held in range(-1, count):
-            shown = fold != held
-            fits.append([])
-            for f in features:
-                strengths = [max(f.shape[1], 1) / variance for variance in VARIANCES]
-                fits[-1] += fit_steps(f[shown], votes[shown], strengths)
-            for place, (coefficients, thresholds) in enumerate(fits[-1] if held >= 0 else []):
-                f = features[place // len(VARIANCES)]
-                scores[place, ~shown] = f[~shown] @ coefficients
-                cuts[place, ~shown] = thresholds
-        losses = np.array(
-            [
-                -EVIDENCE * (votes * np.log(step_chances(z, c))).sum(axis=1)
-                for z, c in zip(scores, cuts, strict=True)
-            ]
+        found = OrdinalFit.of(x[rated], counts[rated] * w[rated, None], basis, seed)
+        stretch = found.stretch()
+        self._set(found.models[0], found.landmarks, stretch)
+        self.committee = tuple(
+            type(self)(self.maximum)._set(model, found.landmarks, stretch)
+            for model in found.models[1:]
         )
-        mixed, mixed_cuts = np.zeros(n), np.zeros(cuts.shape[1:])
-        for held in range(count):
-            # A row's own stars must not weigh the members that speak of it.
-            rows = fold == held
-            belief = softmax(-losses[:, ~rows].sum(axis=1))
-            mixed[rows] = belief @ scores[:, rows]
-            mixed_cuts[rows] = np.tensordot(belief, cuts[:, rows], axes=1)
-        informed = np.bincount(fold, minlength=count)[fold] < n
-        belief = softmax(-losses.sum(axis=1))
-        stretch = fit_stretch(mixed[informed], mixed_cuts[informed], votes[informed])
-        heads = [
-            type(self)(self.maximum)._mean(fitted, belief, families, stretch) for fitted in fits
-        ]
-        self._logits, self._thresholds = heads[0]._logits, heads[0]._thresholds
-        self.committee = tuple(heads[1:])
         # Rows without stars were in no fit at all.
         self.out_of_fold = self.predict(x)
-        for held in range(count):
-            rows = fold == held
-            others = ~rows & informed
-            slope, shift = fit_stretch(mixed[others], mixed_cuts[others], votes[others])
-            said = step_chances(slope * mixed[rows], slope * mixed_cuts[rows] + shift)
-            self.out_of_fold[rated[rows]] = said
+        self.out_of_fold[rated] = found.left_out()
         return self
 
     def predict(self, seen: ArrayLike) -> Floats:
@@ -182,29 +135,12 @@ class RatingHead(Head):
             )
         return head
 
-    def _mean(
-        self,
-        fitted: list[tuple[Doubles, Doubles]],
-        belief: Doubles,
-        families: Sequence[Projection | Landmarks],
-        stretch: tuple[float, float],
+    def _set(
+        self, model: StepModel, landmarks: Landmarks | None, stretch: tuple[float, float]
     ) -> Self:
-        """Take over the weighted mean of the members, stretched."""
+        (weight, bias, curve), thresholds = model
         slope, shift = stretch
-        per = len(VARIANCES)
-        parts = []
-        for f, family in enumerate(families):
-            rows = range(f * per, (f + 1) * per)
-            total = sum((belief[m] * fitted[m][0] for m in rows), np.zeros(len(fitted[f * per][0])))
-            parts.append(family.unfold(slope * total[:, None], np.zeros(1)))
-        weight, bias = parts[0]
-        curve: Doubles = np.zeros((0, 1))
-        landmarks = families[1] if len(families) > 1 else None
-        if len(parts) > 1:
-            curve, bias = parts[1][0], bias + parts[1][1]
-        thresholds = sum((b * c for b, (_, c) in zip(belief, fitted, strict=True)), np.zeros(1))
-        kept = landmarks if isinstance(landmarks, Landmarks) else None
-        self._logits = Logits.of((weight, bias, curve), kept)
+        self._logits = Logits.of((slope * weight, slope * bias, slope * curve), landmarks)
         self._thresholds = np.asarray(slope * thresholds + shift, np.float32)
         return self
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +49,16 @@ class Editor:
             for box in self.page.locator(".lsf-choice input:checked").all()
         }
 
+    def numbers(self) -> list[float]:
+        """What stands in the boxes for numbers; NaN in empty ones."""
+        boxes = self.page.locator("input[type=number]").all()
+        return [float(box.input_value() or "nan") for box in boxes]
+
+    def stars(self) -> list[int]:
+        """How many stars are lit, of each rating."""
+        rates = self.page.locator(".ant-rate").all()
+        return [rate.locator(".ant-rate-star-full").count() for rate in rates]
+
     def submit(self) -> TypedReading:
         """Submit, and read what is then kept."""
         with self.page.expect_response(
@@ -85,15 +97,19 @@ def check_shown(editor: Editor) -> None:
                 stars.append(value.value)
             elif isinstance(value, Paths):
                 paths += [path[-1] for path in value.paths]
-    assert editor.texts_of_regions() == regions
-    assert editor.ticked() == ticked
-    shown = [float(box.input_value()) for box in page.locator("input[type=number]").all()]
-    assert shown == pytest.approx(numbers)
-    rated = [
-        rate.locator(".ant-rate-star-full").count() for rate in page.locator(".ant-rate").all()
-    ]
-    assert rated == stars
-    assert page.locator(".htx-taxonomy .ant-select-selection-item").count() == len(paths)
+    settled(editor.texts_of_regions, regions)
+    settled(editor.ticked, ticked)
+    settled(editor.numbers, pytest.approx(numbers))
+    settled(editor.stars, stars)
+    settled(page.locator(".htx-taxonomy .ant-select-selection-item").count, len(paths))
+
+
+def settled(read: Callable[[], Any], wanted: Any, seconds: float = 30.0) -> None:
+    """Wait until what is shown is what should be; the editor fills itself in piece by piece."""
+    deadline = time.monotonic() + seconds
+    while read() != wanted and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert read() == wanted
 
 
 def correct(editor: Editor, how: str, name: str) -> Any:

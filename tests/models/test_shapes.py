@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from models.answers import Box, Ellipse, Mask, Number, Point, Polygon, Stars
-from models.outlines import outlines, signed_area
+from models.outlines import outlines, signed_area, simplified
 from models.rasters import ellipse_mask, mask_of, polygon_mask, rings_mask
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=24))
@@ -134,3 +134,21 @@ def test_masks_are_compared_by_their_pixels_and_do_not_change() -> None:
         mask.pixels[0, 0] = False
     with pytest.raises(ValueError, match="no pixels"):
         mask_of(Point(1, 1), 3, 3)
+
+
+def test_outlines_lose_corners_but_hardly_any_pixel() -> None:
+    rows, columns = np.mgrid[:80, :90] + 0.5
+    disc = (columns - 40) ** 2 + (rows - 42) ** 2 < 30**2
+    (ring,) = outlines(disc)
+    fewer = simplified(ring, 0.5)
+    assert 8 <= len(fewer) < len(ring) / 2
+    again = polygon_mask(fewer, 80, 90)
+    assert (again & disc).sum() / (again | disc).sum() > 0.98
+    np.testing.assert_array_equal(polygon_mask(simplified(ring, 0.0), 80, 90), disc)
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, 1e9])
+def test_simplified_polygons_keep_three_corners(tolerance: float) -> None:
+    square = np.array([[0, 0], [5, 0], [10, 0], [10, 10], [0, 10]], dtype=float)
+    assert 3 <= len(simplified(square, tolerance)) <= 5
+    assert len(simplified(square[:3], tolerance)) == 3

@@ -27,9 +27,10 @@ from ml_backend.catalogue.formats import FormatError, write_catalogue
 from ml_backend.catalogue.frames import Frames
 from ml_backend.catalogue.mask_files import write_masks
 from ml_backend.catalogue.number_columns import median_and_spread
+from ml_backend.catalogue.objects import MarkedObject
 from ml_backend.catalogue.objects_table import objects_table
 from ml_backend.catalogue.quantities import QuantityError, read_quantities
-from ml_backend.catalogue.region_files import write_regions
+from ml_backend.catalogue.region_files import sky_region, write_regions
 from ml_backend.catalogue.results import Results
 from ml_backend.catalogue.said import Said
 from ml_backend.labelstudio.config import HEADS, Control, parse_controls
@@ -47,6 +48,7 @@ from models.answers import (
     Stars,
 )
 from models.picture_frame import PictureFrame, picture_to_pixel, pixel_to_sky
+from models.sky_shapes import measure
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LABELS = '<Label value="Galaxy"/><Label value="Bright star" alias="star"/>'
@@ -305,6 +307,25 @@ def test_regions_lead_back_to_what_was_drawn(
     points = polygon.to_pixel(frame.wcs).vertices
     wanted = np.stack(picture_to_pixel(frame, [10, 40, 30], [10, 12, 50]))
     np.testing.assert_allclose(points.xy, wanted, atol=0.01)
+
+
+@pytest.mark.parametrize("mirror", [1, -1])
+@pytest.mark.parametrize("first_row", ["lower", "upper"])
+def test_a_turned_box_comes_back_through_ds9(
+    mirror: int, first_row: Any, results: Results, regions: Any
+) -> None:
+    wcs = sky_of(2)
+    wcs.wcs.pc = wcs.wcs.pc @ np.diag([mirror, 1])
+    frame = PictureFrame(WIDTH, HEIGHT, first_row, wcs)
+    one = MarkedObject(0, "boxes", "people", 1, BOX, frame, measure(BOX, frame))
+    made = sky_region(one)
+    assert made is not None
+    text = regions.Regions([made]).serialize(format="ds9", precision=9)
+    [back] = regions.Regions.parse(text, format="ds9")
+    corners = np.array(back.to_pixel(wcs).corners)
+    for x, y in BOX.corners:
+        wanted = np.array(picture_to_pixel(frame, x, y))
+        assert np.hypot(*(corners - wanted).T).min() < 0.1
 
 
 def test_regions_in_pixels(tmp_path: Path, results: Results, regions: Any) -> None:

@@ -8,18 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
-from scipy.special import gammaln, softmax
+from scipy.special import softmax
 from scipy.stats import betabinom
 
 from models.answers import Labels
 from models.heads import DecisionTreeHead, HeadError, Question, load_head
-from models.heads.dirichlet import (
-    VoteCalibration,
-    cumulative,
-    fit_votes,
-    information,
-    vote_losses,
-)
+from models.heads.dirichlet import cumulative
 from models.heads.questions import QuestionTree
 from models.heads.vote_fractions import VoteFractions
 
@@ -158,39 +152,6 @@ def test_intervals_that_make_no_sense(
         said.intervals(level, votes)
     with pytest.raises(HeadError, match="Votes are one number or"):
         said.intervals(0.5, np.ones((3, 3)))
-
-
-def test_vote_losses_are_those_of_votes_one_after_the_other() -> None:
-    a = np.array([2.0, 1.0, 1.0])
-    # First vote for 0, then for 0 again, then for 2.
-    expected = -np.log(2 / 4 * 3 / 5 * 1 / 6)
-    found = vote_losses(a[None] / 4, np.array([4.0]), np.array([[2, 0, 1]]))
-    assert found == pytest.approx([expected], rel=1e-5)
-    assert vote_losses(a[None] / 4, np.array([4.0]), np.zeros((1, 3))) == pytest.approx([0])
-
-
-def test_concentration_is_found_again() -> None:
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(3000, 3))
-    alpha = 12 * softmax(logits, axis=1)
-    votes = np.array([rng.multinomial(30, rng.dirichlet(row)) for row in alpha])
-    found = fit_votes(logits, votes, np.ones(3000))
-    assert np.exp(found.level) == pytest.approx(12, rel=0.1)
-    assert found.slope == pytest.approx(1, abs=0.05)
-    assert found.lean == pytest.approx(0, abs=0.5)
-    assert fit_votes(logits[:0], votes[:0], np.ones(0)) == VoteCalibration()
-
-
-def test_information_falls_with_what_is_known() -> None:
-    even = np.full((1, 2), 0.5)
-    told = [float(information(even, np.array([c]))[0]) for c in (1.0, 10.0, 100.0, 1e6)]
-    assert told == sorted(told, reverse=True)
-    assert told[-1] == pytest.approx(0, abs=1e-5)
-    # Against a sum over many draws of the fraction.
-    p = np.random.default_rng(0).beta(0.5, 0.5, 200_000)
-    entropy = -(p * np.log(np.maximum(p, 1e-300)) + (1 - p) * np.log(np.maximum(1 - p, 1e-300)))
-    assert told[0] == pytest.approx(np.log(2) - entropy.mean(), abs=5e-3)
-    assert gammaln(1) == 0
 
 
 def test_only_questions_on_the_way_are_answered(fitted: DecisionTreeHead) -> None:
