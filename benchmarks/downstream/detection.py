@@ -169,9 +169,9 @@ def row_of_head(
         np.concatenate([s.scores for s in said]), np.concatenate(right)
     )
     old = {source for picture in train for source in picture.sources}
+    new = f1(said, test, False, tuple(old))
     return (
-        f"{name:22s} {len(train):4d} {f1(said, test, False):6.3f}"
-        f" {f1(said, test, False, tuple(old)):6.3f}"
+        f"{name:22s} {len(train):4d} {f1(said, test, False):6.3f} {new:6.3f}"
         f" {ap(said, test):6.3f} {centre_rate(said, test):7.3f} {f1(said, test, True):9.3f}"
         f" {np.nanmean(labels):8.3f} {error:6.3f} {seconds:7.0f} {each:7.0f}"
     )
@@ -219,8 +219,10 @@ def row_of_sep(train: Sequence[Picture], test: Sequence[Picture], seed: int) -> 
     start = time.process_time()
     rows = [said(extract(p, way[0], way[1], (narrow, wide)[way[2]]), least) for p in test]
     each = (time.process_time() - start) / len(test) * 1000
+    old = tuple({source for picture in train for source in picture.sources})
+    new = f1(rows, test, False, old)
     return (
-        f"{'sep, tuned':22s} {len(train):4d} {f1(rows, test, False):6.3f} {'':6s}"
+        f"{'sep, tuned':22s} {len(train):4d} {f1(rows, test, False):6.3f} {new:6.3f}"
         f" {ap(rows, test):6.3f}"
         f" {centre_rate(rows, test):7.3f} {'':9s} {'':8s} {'':6s} {seconds:7.0f} {each:7.0f}"
         f"  ({way[0]:.0f} sigma, deblending {way[1]}, filter {'3x3' if not way[2] else '9x9'}, "

@@ -7,6 +7,7 @@ from models.heads.ellipse import EllipseHead
 from models.heads.interest import InterestHead
 from models.heads.masks import MaskHead
 from models.heads.parameters import NumberHead
+from models.heads.pointing import object_in, object_under
 from models.heads.questions import Question
 from models.heads.rating import RatingHead
 from models.heads.restoration import RestorationHead
@@ -30,4 +31,6 @@ __all__ = [
     "SingleChoiceHead",
     "TaxonomyHead",
     "load_head",
+    "object_in",
+    "object_under",
 ]
