@@ -36,7 +36,7 @@ SIZES = (30, 100, 300)
 WANTED = 0.85
 
 _TUNED_ON = 30
-_LEVELS = {"sigma": (1.5, 3, 6, 10, 16, 24), "grey levels": (6, 10, 15, 20, 25, 30, 40)}
+_LEVELS = {"sigma": (1.5, 3, 6, 10, 16, 24), "grey levels": (6, 10, 15, 17.5, 20, 25, 30)}
 # Objects are far larger than this; what is smaller cannot be matched and does no harm.
 _LEAST_AREA = 5
 _CONTRASTS = (0.005, 0.05, 0.3, 1.0)

@@ -83,6 +83,7 @@ def experience_of(
         Of each network.
     """
     n = len(task.views)
+    errors = None if proposals is None else task.box_errors(proposals)
     fold = task.folds(seed)
     rows: list[list[Drawing]] = [[] for _ in range(n)]
     overlaps: list[Doubles] = [np.zeros(0) for _ in range(n)]
@@ -92,7 +93,14 @@ def experience_of(
         if not examples:
             continue
         network = train(
-            fresh, task.views, examples, weights, steps=steps, point_side=point_side, seed=seed
+            fresh,
+            task.views,
+            examples,
+            weights,
+            steps=steps,
+            point_side=point_side,
+            seed=seed,
+            errors=errors,
         )
         for row in np.flatnonzero(fold == held).tolist():
             view = task.views[row]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.answers import Box
+from models.boxes import iou
 from models.heads.base import HeadError
 from models.heads.mask_network import GRID
 from models.heads.mask_training import Example
@@ -19,6 +20,8 @@ from models.opinions import Opinions
 from models.scenes import Scene
 from models.segmentation import mask_to_box
 
+# Boxes of this IoU with a true one mean the same object.
+_MEANT = 0.4
 # Images up to this many times as large as a window are drawn on one of its size.
 _LARGER = 1.5
 
@@ -130,6 +133,25 @@ class Task:
             people = [boxes] if answered else []
             found.append(Opinions.of(*people, size=view.scene.size))
         return found
+
+    def box_errors(self, proposals: Sequence[Sequence[Box]]) -> NDArray[np.float64]:
+        """Return how far the edges of boxes lie from those of the truths they mean, [m, 4].
+
+        Left, top, right and bottom, as shares of the true box's sides. Boxes of an IoU of
+        `_MEANT` or more with a truth are looked at; give boxes of a detector that never saw them.
+        """
+        found = []
+        for truths, boxes in zip(self.truths, proposals, strict=True):
+            around = np.array([box.bounds for box in boxes]).reshape(-1, 4)
+            for truth in truths:
+                if not len(around):
+                    continue
+                true = np.array(mask_to_box(truth.pixels).bounds)
+                shared = iou(around, true[None])[:, 0]
+                best = int(shared.argmax())
+                if shared[best] >= _MEANT:
+                    found.append((around[best] - true) / np.tile(true[2:] - true[:2], 2))
+        return np.array(found).reshape(-1, 4)
 
     def folds(self, seed: int) -> NDArray[np.int64]:
         """Return which of two halves each image is in; equal images are in the same one."""

@@ -120,6 +120,7 @@ def train(
     steps: int,
     point_side: float,
     seed: int,
+    errors: NDArray[np.float64] | None = None,
 ) -> MaskNetwork:
     """Return a trained copy of a network.
 
@@ -136,6 +137,9 @@ def train(
     point_side : float
         Side in pixels of the window that is looked at for a point.
     seed : int
+    errors : float64 [m, 4], optional
+        How far the edges of a detector's boxes lay from the true ones, see
+        `models.heads.mask_task.box_errors`; a third of the boxes are drawn as wrong as these.
     """
     rng = np.random.default_rng(seed)
     net = deepcopy(network).train()
@@ -149,7 +153,9 @@ def train(
     for step in range(steps):
         batch = [examples[i] for i in order[step * count : (step + 1) * count]]
         seen = [views[example.row] for example in batch]
-        prompts = [_prompt(e, view, point_side, rng) for e, view in zip(batch, seen, strict=True)]
+        prompts = [
+            _prompt(e, view, point_side, errors, rng) for e, view in zip(batch, seen, strict=True)
+        ]
         truth = torch.stack(
             [e.truth(p.window, v.grid) for e, p, v in zip(batch, prompts, seen, strict=True)]
         )
@@ -201,7 +207,13 @@ def _loss(logits: Tensor, quality: Tensor, label: Tensor, truth: Tensor, shares:
     return cross + dice.mean() + _QUALITY_WEIGHT * worth + _LABEL_WEIGHT * named
 
 
-def _prompt(example: Example, view: View, point_side: float, rng: np.random.Generator) -> Prompt:
+def _prompt(
+    example: Example,
+    view: View,
+    point_side: float,
+    errors: NDArray[np.float64] | None,
+    rng: np.random.Generator,
+) -> Prompt:
     """Ask for an example as a person or a detector might, in a turned and mirrored window."""
     mirrored = bool(rng.random() < 0.5)
     if example.edge is None:
@@ -226,10 +238,15 @@ def _prompt(example: Example, view: View, point_side: float, rng: np.random.Gene
     places = np.array([frame.place(x, y) for x, y in example.edge]) - 0.5
     low, high = places.min(axis=0), places.max(axis=0)
     extent = np.maximum(high - low, 1.0)
-    # Half of the boxes are exact: people draw these, and a second look is asked with these.
-    jitter = _JITTER if rng.random() < 0.5 else 0.0
-    low = low + rng.normal(0, jitter, 2) * extent
-    high = np.maximum(high + rng.normal(0, jitter, 2) * extent, low + 1.0)
+    # A third of the boxes are exact: people draw these, and a second look is asked with these.
+    moved: NDArray[np.float64] = np.zeros(4)
+    kind = rng.random()
+    if kind < 1 / 3 and errors is not None and len(errors):
+        moved = errors[rng.integers(len(errors))]
+    elif kind < 2 / 3:
+        moved = rng.normal(0, _JITTER, 4)
+    low = low + moved[:2] * extent
+    high = np.maximum(high + moved[2:] * extent, low + 1.0)
     side = max(float((high - low).max()), 8.0) * BOX_FACTOR
     if rng.random() < 0.5:
         side *= math.exp(rng.normal(0, 0.08))

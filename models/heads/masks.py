@@ -137,7 +137,14 @@ class MaskHead(Head):
             proposals = [likely(row) for row in detector.out_of_fold]
         if examples:
             network = train(
-                fresh, task.views, examples, counts, steps=steps, point_side=side, seed=seed
+                fresh,
+                task.views,
+                examples,
+                counts,
+                steps=steps,
+                point_side=side,
+                seed=seed,
+                errors=None if proposals is None else task.box_errors(proposals),
             )
         self._network = network.eval()
         found = experience_of(

@@ -15,6 +15,7 @@ from models.galaxy_image import GalaxyImage
 from models.heads import HeadError, load_head
 from models.heads.mask_losses import mask_loss
 from models.heads.mask_scores import MaskScores
+from models.heads.mask_task import Task
 from models.heads.mask_training import Example
 from models.heads.masks import MaskHead
 from models.heads.prompted_masks import mask_under
@@ -192,6 +193,17 @@ def test_examples_give_the_same_pixels_in_any_window() -> None:
         whole = window.sample(torch.from_numpy(pixels)[None], 48)
         torch.testing.assert_close(example.truth(window, 48), whole, atol=1e-4, rtol=0)
     assert example.side() == 21
+
+
+def test_errors_of_boxes_are_shares_of_the_true_sides() -> None:
+    scenes, masks = pictures(1, 2)
+    targets = [Opinions.of(masks[0][:1], size=(64, 64))]
+    task = Task.of(scenes, targets, None, LABELS, True)
+    true = mask_to_box(masks[0][0].pixels)
+    wrong = replace(true, x=true.x - 0.1 * true.width, width=1.1 * true.width)
+    far = Box(0, 0, 2, 2)
+    np.testing.assert_allclose(task.box_errors([[far, wrong]]), [[-0.1, 0, 0, 0]], atol=1e-9)
+    assert task.box_errors([[far]]).shape == (0, 4)
 
 
 def test_a_prompts_box_is_drawn_where_it_is() -> None:
