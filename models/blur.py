@@ -46,7 +46,7 @@ def spectrum_of(planes: Tensor) -> Tensor:
     """Logarithmic power in rings of frequency, of the band with the most: [n, `RINGS`]."""
     n, _, h, w = planes.shape
     window = torch.hann_window(h, periodic=False)[:, None] * torch.hann_window(w, periodic=False)
-    power, _ = radial_power(torch.fft.rfft2(planes * window), frequencies(h, w))
+    power, _, _ = radial_power(torch.fft.rfft2(planes * window), frequencies(h, w))
     power = power / (window**2).sum()
     best = power.sum(2).argmax(1)
     return torch.log(power[torch.arange(n), best] + 0.05) / 3

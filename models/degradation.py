@@ -36,11 +36,11 @@ class Degradations:
         neighbour, whose light is masked; whose noise is correlated between pixels.
     """
 
-    noise: tuple[float, float] = (0.01, 0.3)
+    noise: tuple[float, float] = (0.01, 0.25)
     fwhm: tuple[float, float] = (1.5, 6.0)
     sharp: float = 0.35
-    masked: float = 0.3
-    neighbours: float = 0.15
+    masked: float = 0.2
+    neighbours: float = 0.1
     smooth: float = 0.15
 
 

@@ -65,8 +65,9 @@ def train(
     how: Training | None = None,
     shape: RestorationShape | None = None,
     report: Callable[[str], None] = print,
+    start: RestorationNetwork | None = None,
 ) -> RestorationNetwork:
-    """Train a network from the start.
+    """Train a network.
 
     The loss of a crop is half the logarithm of its mean squared error (so a decibel counts the
     same on every crop, as in the mean of PSNRs), and the Gaussian likelihood of the deviation.
@@ -78,13 +79,17 @@ def train(
     how, shape : optional
     report : callable
         Told losses now and then.
+    start : RestorationNetwork, optional
+        Whose weights and shape to begin with.
     """
     how = how or Training()
     torch.manual_seed(how.seed)
-    network = RestorationNetwork(shape)
+    network = RestorationNetwork(shape if start is None else start.shape)
+    if start is not None:
+        network.load_state_dict(start.state_dict())
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.997)
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.99)
     )
     degradations = Degradations()
     bank = PsfBank(degradations.fwhm)
@@ -92,9 +97,9 @@ def train(
     generator = torch.Generator().manual_seed(how.seed)
     optimiser = torch.optim.AdamW(network.parameters(), lr=how.rate, weight_decay=1e-4)
     low = has_fast_bfloat16(torch.device("cpu"))
-    start, sums, counted = time.monotonic(), torch.zeros(2), 0
+    began, sums, counted = time.monotonic(), torch.zeros(2), 0
     for step in range(how.steps):
-        passed = (time.monotonic() - start) / (60 * how.minutes)
+        passed = (time.monotonic() - began) / (60 * how.minutes)
         progress = max(step / how.steps, passed)
         if progress >= 1:
             break
@@ -115,15 +120,16 @@ def train(
             [float((filtered - error.detach()).mean()), float(likelihood.detach().mean())]
         )
         counted += 1
-        if step % 200 == 199:
+        if step % 100 == 99:
             gain, fit = (sums / counted).tolist()
-            seconds = time.monotonic() - start
+            seconds = time.monotonic() - began
             report(
                 f"step {step + 1} {seconds:.0f} s: {10 / math.log(10) * gain:.2f} dB above the "
                 f"Wiener filter, likelihood {fit:.3f}"
             )
             sums, counted = torch.zeros(2), 0
     network.load_state_dict(average.module.state_dict())
+    report(f"{step + 1} steps in {time.monotonic() - began:.0f} s")
     return network.eval()
 
 
@@ -145,14 +151,17 @@ def losses(network: RestorationNetwork, pairs: Pairs) -> tuple[Tensor, Tensor, T
 
 
 def calibration(network: RestorationNetwork, sampler: Sampler, seed: int, batches: int) -> float:
-    """Factor on deviations so that two thirds (0.6827) of the errors lie within one of them."""
-    degradations = Degradations()
+    """Factor on deviations so that two thirds (0.6827) of the errors lie within one of them.
+
+    On stamps without masks and neighbours, with noise that is worth removing.
+    """
+    degradations = Degradations((0.05, 0.2), masked=0.0, neighbours=0.0)
     bank = PsfBank(degradations.fwhm)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     ratios: list[NDArray[np.float32]] = []
     for _ in range(batches):
-        pairs = pairs_of(sampler.draw(16, rng), degradations, bank, generator)
+        pairs = pairs_of(sampler.draw(16, rng), degradations, bank, generator, 0.1)
         with torch.inference_mode():
             ready, sky = _ready(pairs)
             said, deviation = network(
@@ -191,20 +200,25 @@ def fit_blur(sampler: Sampler, seed: int, steps: int = 1500) -> BlurEstimator:
     return blur.eval()
 
 
-def samplers(data: Sequence[Path], seed: int, simulated: int, side: int) -> Sampler:
-    """Make the sampler of the stamps that are found in folders (see the model card)."""
+def samplers(
+    data: Sequence[Path], seed: int, simulated: int, side: int, most: int | None = None
+) -> tuple[Sampler, Sampler]:
+    """Make samplers of the stamps in folders (see the model card): of all, and of real ones."""
     sets: dict[str, list[NDArray[np.float32]]] = {name: [] for name in SHARES}
     for root in data:
         for folder in ("sdss_unlabelled", "gz1_sdss_6class", "gz2_sdss_votes"):
-            sets["sdss"] += picture_stamps(root / folder, folder).training
+            sets["sdss"] += picture_stamps(root / folder, folder, most=most).training
         sets["legacy"] += picture_stamps(root / "decals_rings", "rings").training
         sets["cubes"] += cube_stamps(root / "lvm_decals_fits" / "fits", "cubes").training
         galaxies = root / "cosmos_hst_stamps" / "galaxies.fits"
         if galaxies.is_file():
             sets["single"] += single_band_stamps(galaxies, "hst").training
+    real = list(sets.values())[:-1] if any(sets.values()) else None
     if simulated:
         sets["simulated"] = [scene.numpy() for scene in simulated_scenes(simulated, seed)]
-    return Sampler(list(sets.values()), list(SHARES.values()), side)
+    every = Sampler(list(sets.values()), list(SHARES.values()), side)
+    shares = list(SHARES.values())[:-1]
+    return every, every if real is None else Sampler(real, shares, side)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -216,16 +230,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, default=Training.minutes)
     parser.add_argument("--batch", type=int, default=Training.batch)
     parser.add_argument("--width", type=int, default=RestorationShape.width)
+    parser.add_argument("--rate", type=float, default=Training.rate)
+    parser.add_argument("--start", type=Path, help="folder of weights to begin with")
+    parser.add_argument("--most", type=int, help="pictures per folder at most")
     parser.add_argument("--simulated", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
-    how = Training(asked.steps, asked.batch, minutes=asked.minutes, seed=asked.seed)
-    sampler = samplers(asked.data, asked.seed, asked.simulated, how.side)
-    network = train(
-        sampler, how, RestorationShape(asked.width), lambda line: print(line, flush=True)
+    how = Training(
+        asked.steps, asked.batch, rate=asked.rate, minutes=asked.minutes, seed=asked.seed
     )
-    factor = calibration(network, sampler, asked.seed + 1, 40)
-    Restorer(network, factor, fit_blur(sampler, asked.seed + 2)).save(asked.out)
+    start = Restorer.load(asked.start) if asked.start is not None else None
+    sampler, real = samplers(asked.data, asked.seed, asked.simulated, how.side, asked.most)
+    network = train(
+        sampler, how, RestorationShape(asked.width), lambda line: print(line, flush=True),
+        None if start is None else start.network,
+    )  # fmt: skip
+    factor = calibration(network, real, asked.seed + 1, 25)
+    kept = None if start is None else start.blur
+    Restorer(network, factor, kept or fit_blur(sampler, asked.seed + 2)).save(asked.out)
     print(f"deviations times {factor:.3f}; written to {asked.out}")
 
 

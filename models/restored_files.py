@@ -22,7 +22,7 @@ _MOST = 3.0
 def restored_image(
     image: GalaxyImage,
     restorer: Restorer | None = None,
-    psf_fwhm: float | None = None,
+    psf_fwhm: float | None = 0.0,
     mask: ArrayLike | None = None,
 ) -> tuple[GalaxyImage, Restored]:
     """Restore an image as it was read; pixels that its file flags are filled.
@@ -33,7 +33,8 @@ def restored_image(
     restorer : Restorer, optional
         By default the shipped one.
     psf_fwhm, mask
-        See `Restorer.restore`; `mask` in rows of the file.
+        See `Restorer.restore`; `mask` in rows of the file. By default nothing is sharpened: a
+        smooth galaxy looks like a blurred one, and only who knows the PSF can tell.
 
     Returns
     -------

@@ -397,7 +397,7 @@ def test_tasks_may_hold_the_restored_picture(
 
 def test_images_that_lie_elsewhere_are_restored_at_a_signed_address(tmp_path: Path) -> None:
     table = tmp_path / "galaxies.csv"
-    table.write_text("id,ra,dec,image\na,1,2,https://h.example/a.fits\n")
+    table.write_text("id,ra,dec,image\na,1,2,https://h.example/a.jpg\n")
     source = NamedImages(10**6)
     signed, project = [], Project()
 
@@ -407,7 +407,7 @@ def test_images_that_lie_elsewhere_are_restored_at_a_signed_address(tmp_path: Pa
 
     report = run(table, source, ProjectSink(project, 1), restored=True, sign=sign)
     assert report.examples == []
-    assert signed == ["https://h.example/a.fits"]
+    assert signed == ["https://h.example/a.jpg"]
     assert project.rows[0]["data"]["restored"] == "https://backend.example/pictures/x.y.png"
     report = run(table, NamedImages(10**6), ProjectSink(Project(), 1), restored=True)
     assert report.failed == 1
