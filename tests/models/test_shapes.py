@@ -140,7 +140,7 @@ def test_outlines_lose_corners_but_hardly_any_pixel() -> None:
     rows, columns = np.mgrid[:80, :90] + 0.5
     disc = (columns - 40) ** 2 + (rows - 42) ** 2 < 30**2
     (ring,) = outlines(disc)
-    fewer = simplified(ring, 0.5)
+    fewer = simplified(ring, 0.75)
     assert 8 <= len(fewer) < len(ring) / 2
     again = polygon_mask(fewer, 80, 90)
     assert (again & disc).sum() / (again | disc).sum() > 0.98
