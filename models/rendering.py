@@ -22,7 +22,7 @@ _ORDER = "uUBgGVrRiIzZyYJHK"
 _WEIGHTS = {"u": 20.0, "g": 6.0, "r": 3.4, "i": 2.5, "z": 2.2, "y": 2.0}
 
 
-def to_rgb8(image: GalaxyImage) -> NDArray[np.uint8]:
+def to_rgb8(image: GalaxyImage, like: GalaxyImage | None = None) -> NDArray[np.uint8]:
     """Draw an image for the eye.
 
     8-bit pictures are returned as they are. Of flux images, a single band is drawn grey by
@@ -36,6 +36,9 @@ def to_rgb8(image: GalaxyImage) -> NDArray[np.uint8]:
     Parameters
     ----------
     image : GalaxyImage
+    like : GalaxyImage, optional
+        Whose sky and noise set the stretch, so that both pictures can be compared; of the same
+        bands. By default the image's own.
 
     Returns
     -------
@@ -44,31 +47,46 @@ def to_rgb8(image: GalaxyImage) -> NDArray[np.uint8]:
     if image.kind == "rgb8":
         return np.ascontiguousarray(np.moveaxis(image.pixels, 0, -1).astype(np.uint8))
     pixels = image.pixels[:, ::-1] if image.origin == "lower" else image.pixels
+    model = image.pixels if like is None else like.pixels
     if pixels.shape[0] == 1:
-        return grey_of(pixels[0])
+        return grey_of(pixels[0], model[0])
     chosen = red_to_blue(image.bands)
-    units = _colour_units(pixels[chosen], [image.bands[index] for index in chosen])
+    names = [image.bands[index] for index in chosen]
+    units = _colour_units(pixels[chosen], names, model[chosen])
     return lupton_rgb(units, (_LEVEL,) * 3, _SOFTENING, _OFFSET)
 
 
-def grey_of(plane: NDArray[np.float32]) -> NDArray[np.uint8]:
+def grey_of(
+    plane: NDArray[np.float32], like: NDArray[np.float32] | None = None
+) -> NDArray[np.uint8]:
     """Draw one band [H, W] grey, as `to_rgb8` does: uint8 [H, W, 3], the first row on top."""
-    height = noise_units(plane[None])
-    bright = max(50.0, float(np.percentile(height[0], 99.8)))
+    model = plane if like is None else like
+    height = noise_units(plane[None], [_level(model)])
+    bright = max(50.0, float(np.percentile(noise_units(model[None])[0], 99.8)))
     grey = asinh_stretch(height, bright=bright, levels=[(0.0, 1.0)])[0]
     return np.repeat((grey * 255 + 0.5).astype(np.uint8)[:, :, None], 3, axis=2)
 
 
-def _colour_units(bands: NDArray[np.float32], names: list[str]) -> NDArray[np.float32]:
+def _level(plane: NDArray[np.float32]) -> tuple[float, float]:
+    """Sky and noise; where there is no noise, what `noise_units` takes in its place."""
+    sky, sigma = sky_level(plane)
+    if sigma == 0.0:
+        sigma = float(np.abs(np.asarray(plane, dtype=np.float64) - sky).max()) / 300.0 or 1.0
+    return sky, sigma
+
+
+def _colour_units(
+    bands: NDArray[np.float32], names: list[str], like: NDArray[np.float32]
+) -> NDArray[np.float32]:
     """Red, green and blue above the sky, in sigma of the sky."""
     if len(names) == 3 and all(name in _WEIGHTS for name in names):
         weights = [_WEIGHTS[name] for name in names]
-        levels = [sky_level(band) for band in bands]
+        levels = [sky_level(band) for band in like]
         common = levels[1][1] * weights[1]
         if common > 0:
             pairs = zip(levels, weights, strict=True)
             return noise_units(bands, [(sky, common / weight) for (sky, _), weight in pairs])
-    units = noise_units(bands)
+    units = noise_units(bands, [_level(band) for band in like])
     if len(names) == 2:
         units = np.stack([units[0], units.mean(axis=0), units[1]])
     return units

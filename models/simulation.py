@@ -53,6 +53,8 @@ class SimulatedGalaxy:
         `rgb` without noise: the same scene, PSF, and stretch.
     flux : float32 [3, H, W]
         g, r and i (or z) as measured: sky subtracted, in units of the r band's sky noise.
+    scene : float32 [3, H, W]
+        `flux` without noise: what an endless exposure through the same PSF would measure.
     """
 
     rgb: NDArray[np.uint8]
@@ -62,6 +64,7 @@ class SimulatedGalaxy:
     parameters: dict[str, float]
     clean: NDArray[np.uint8]
     flux: NDArray[np.float32]
+    scene: NDArray[np.float32]
 
 
 def simulate(
@@ -163,6 +166,7 @@ def simulate(
         parameters=parameters,
         clean=_show(scene, look, brightness),
         flux=noisy.astype(np.float32),
+        scene=scene.astype(np.float32),
     )
 
 

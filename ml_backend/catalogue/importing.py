@@ -16,6 +16,7 @@ from ml_backend.catalogue.footprint import centre
 from ml_backend.catalogue.galaxies import SAME_PLACE, Catalogue, Galaxy
 from ml_backend.catalogue.image_sources import Found, ImageSource
 from ml_backend.catalogue.pictures import MOST_EMBEDDED, PictureFolder, address_of
+from ml_backend.catalogue.restored import restored_elsewhere, restored_picture
 from ml_backend.catalogue.tasks import TaskSink, make_task
 from ml_backend.errors import FetchError
 from models.images import GalaxyImage, ImageError, ImageLimits, image_facts, read_image
@@ -37,11 +38,18 @@ class ImportOptions:
     survey : str
         Name that tasks carry.
     limits : ImageLimits
+    restored : bool
+        Tasks also hold the restored image, as a picture beside the other one.
+    sign : callable or None
+        From the address of an image that is not read here to that of its restored picture; None:
+        such images have none.
     """
 
     prefix: str | None = None
     survey: str = ""
     limits: ImageLimits = field(default_factory=ImageLimits)
+    restored: bool = False
+    sign: Callable[[str], str] | None = None
 
 
 @dataclass
@@ -240,9 +248,10 @@ def _task(
 ) -> dict[str, Any]:
     found, image = _image(galaxy, source, folder, options.limits)
     if image is None:
+        elsewhere = restored_elsewhere(found.address, options.sign) if options.restored else None
         return make_task(
             image_field, found.address, galaxy.id, galaxy.position,
-            survey=options.survey, source=found.source,
+            survey=options.survey, source=found.source, restored=elsewhere,
         )  # fmt: skip
     picture = folder.keep_picture(galaxy.id, found.data, image)
     return make_task(
@@ -253,6 +262,9 @@ def _task(
         survey=options.survey,
         source=found.source,
         facts=image_facts(image),
+        restored=restored_picture(galaxy.id, image, folder, options.prefix)
+        if options.restored
+        else None,
     )
 
 

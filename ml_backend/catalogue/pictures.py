@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ml_backend.bulk.items import SourceError, listed
 from models.images import GalaxyImage, encode_png, to_rgb8
 from models.pictures import picture_format
@@ -132,6 +135,14 @@ class PictureFolder:
             suffix, data = ".png", b""
         path = self.folder / "pictures" / (file_name(name) + suffix)
         data = data or encode_png(to_rgb8(image))
+        if not path.exists() or path.read_bytes() != data:
+            self._write(path, data)
+        return path
+
+    def keep_restored(self, name: str, picture: NDArray[np.uint8]) -> Path:
+        """Keep the picture uint8 [H, W, 3] of a galaxy's restored image."""
+        path = self.folder / "pictures" / f"{file_name(name)}.restored.png"
+        data = encode_png(picture)
         if not path.exists() or path.read_bytes() != data:
             self._write(path, data)
         return path

@@ -17,7 +17,8 @@ from ml_backend.loop.annotations import main_field
 from models.images import FACTS
 
 BATCH = 250
-OUR_KEYS = ("id", "survey", "source", "sky_links", *FACTS)
+RESTORED_KEY = "restored"
+OUR_KEYS = ("id", "survey", "source", "sky_links", RESTORED_KEY, *FACTS)
 
 Json = dict[str, Any]
 
@@ -61,6 +62,7 @@ def make_task(
     survey: str = "",
     source: str = "",
     facts: Mapping[str, Any] | None = None,
+    restored: str | None = None,
 ) -> Json:
     """Return a task as Label Studio imports it.
 
@@ -78,8 +80,13 @@ def make_task(
         File or address that the image is from.
     facts : mapping, optional
         What `image_facts` states of the image; `position` goes before its centre.
+    restored : str, optional
+        Address of the restored picture, under the key that
+        ``labeling_configs/restoration_review.xml`` names.
     """
     data: Json = {image_field: image, "id": name, **(facts or {})}
+    if restored is not None:
+        data[RESTORED_KEY] = restored
     if position is not None:
         data |= {"ra": position.ra, "dec": position.dec}
     data |= {"survey": survey, "source": source}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ _POSITIVE = click.FloatRange(0, min_open=True)
 @click.option("--ra-column", help="Column of right ascension, degrees.")
 @click.option("--dec-column", help="Column of declination, degrees.")
 @click.option("--image-column", help="Column of paths or addresses of images.")
+@click.option("--restored", is_flag=True, help="Tasks also hold the restored picture.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done; fetch and write nothing.")
 @click.option("--restart", is_flag=True, help="Make cut-outs anew that were made otherwise.")
 @click.option("--strict", is_flag=True, help="Exit code 1 if any galaxy could not be imported.")
@@ -74,6 +76,7 @@ def import_galaxies(
     pictures: Path | None,
     survey: str | None,
     prefix: str | None,
+    restored: bool,
     dry_run: bool,
     restart: bool,
     strict: bool,
@@ -107,7 +110,10 @@ def import_galaxies(
     for note in catalogue.notes:
         click.echo(note, err=True)
     sink = _sink(settings, project, out, given["image_field"])
-    options = ImportOptions(prefix, named if survey is None else survey, image_limits(settings))
+    options = ImportOptions(
+        prefix, named if survey is None else survey, image_limits(settings),
+        restored, _restored_address(settings) if restored else None,
+    )  # fmt: skip
     plan = plan_import(catalogue, where, sink, options)
     if dry_run:
         _say(plan, "would be made", project, out)
@@ -129,6 +135,15 @@ def import_galaxies(
         click.echo(f"All that failed are in {target / 'failed.csv'}.", err=True)
     if (strict and report.failed) or not (report.added or report.known):
         raise SystemExit(1)
+
+
+def _restored_address(settings: Settings) -> Callable[[str], str]:
+    """Return what signs the address of a restored picture of an image that lies elsewhere."""
+    from ml_backend.pictures.addresses import RESTORED, PictureAddresses
+    from ml_backend.store.secrets import picture_secret
+
+    signer = PictureAddresses(picture_secret(settings), settings.browser_url, settings.picture_days)
+    return lambda source: signer.address(source, RESTORED[0])
 
 
 def _image_source(settings: Settings, given: dict[str, Any]) -> tuple[ImageSource, str]:

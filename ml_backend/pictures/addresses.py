@@ -19,7 +19,9 @@ from ml_backend.errors import FetchError
 LONGEST = 4096
 """Characters of a token; browsers and proxies take longer addresses, but not all of them."""
 LOOKS = ("lupton", "asinh", "zscale")
-_PATH = re.compile(r"/pictures/([A-Za-z0-9_=.-]+)\.png")
+RESTORED = ("restored", "uncertainty")
+"""Looks of what restoration makes of an image; those of tokens that also open a FITS file of it."""
+_PATH = re.compile(r"/pictures/([A-Za-z0-9_=.-]+)\.(?:png|fits)")
 _FRAGMENT = re.compile(r"(?:.*&)?extension=([^&]+)(?:&.*)?")
 
 
@@ -33,7 +35,7 @@ class Wanted:
         Address of the image, as `ImageFetcher.fetch` takes it; ``#extension=...`` chooses one of
         several images in it.
     look : str
-        One of `LOOKS`.
+        One of `LOOKS` or `RESTORED`.
     band : str or None
         Of a grey look; None: the middle one.
     until : int or None
@@ -106,8 +108,10 @@ class PictureAddresses:
         ValueError
             There is no such look, or the source is a data: URI, a picture already, or too long.
         """
-        if look not in LOOKS:
-            raise ValueError(f"There is no look {look!r}; there are {', '.join(LOOKS)}.")
+        if look not in LOOKS + RESTORED:
+            raise ValueError(f"There is no look {look!r}; there are {', '.join(LOOKS + RESTORED)}.")
+        if band is not None and look in RESTORED:
+            raise ValueError(f"The look {look!r} shows all bands; it takes none.")
         if source[:5].lower() == "data:" or token_in(source):
             raise ValueError("A picture is drawn of a file, not of a data: URI or a picture.")
         if extension is not None:
@@ -120,6 +124,14 @@ class PictureAddresses:
         if len(token) > LONGEST:
             raise ValueError(f"The address {source[:60]!r}... is too long for a picture.")
         return f"{self._base}/pictures/{token}.png"
+
+    def fits_address(self, source: str, *, extension: int | str | None = None) -> str:
+        """Return the address of the restored image as a FITS file, with its deviations.
+
+        Parameters and errors are those of `address`.
+        """
+        picture = self.address(source, RESTORED[0], extension=extension)
+        return picture.removesuffix(".png") + ".fits"
 
     def side_by_side(self, source: str, extension: int | str | None = None) -> dict[str, str]:
         """Return the addresses of all looks, as ``labeling_configs/looks.xml`` names them.

@@ -1,4 +1,4 @@
-"""Pictures that were drawn, on disk, up to a size; those not asked for the longest go first."""
+"""What was drawn, on disk, up to a size; what was not asked for the longest goes first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 _START, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_FITS_START, _FITS_BLOCK = b"SIMPLE  =", 2880
 # How full the cache is left when room was made: not at every picture.
 _LEFT = 0.9
 
 
 class PictureCache:
-    """PNG files by key; safe to share between threads, harmless between processes.
+    """PNG and FITS files by key; safe to share between threads, harmless between processes.
 
     A disk that is full or read-only costs the cache, never a picture.
 
@@ -34,12 +35,12 @@ class PictureCache:
         self._bytes: int | None = None
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> bytes | None:
-        """Return a picture, or None; what a crash has left in pieces is thrown away."""
-        path = self._path(key)
+    def get(self, key: str, kind: str = "png") -> bytes | None:
+        """Return a file ("png" or "fits"), or None; what a crash left in pieces is thrown away."""
+        path = self._path(key, kind)
         try:
             data = path.read_bytes()
-            if data.startswith(_START) and data.endswith(_END):
+            if _whole(data, kind):
                 os.utime(path)
                 return data
             path.unlink()
@@ -47,11 +48,11 @@ class PictureCache:
             pass
         return None
 
-    def put(self, key: str, data: bytes) -> None:
-        """Keep a picture and drop old ones where the limit is passed."""
+    def put(self, key: str, data: bytes, kind: str = "png") -> None:
+        """Keep a file and drop old ones where the limit is passed."""
         if len(data) > self._most:
             return
-        path = self._path(key)
+        path = self._path(key, kind)
         draft = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,5 +90,11 @@ class PictureCache:
                 found.append((status.st_mtime, status.st_size, path))
         return found
 
-    def _path(self, key: str) -> Path:
-        return self._folder / key[:2] / f"{key}.png"
+    def _path(self, key: str, kind: str) -> Path:
+        return self._folder / key[:2] / f"{key}.{kind}"
+
+
+def _whole(data: bytes, kind: str) -> bool:
+    if kind == "fits":
+        return data.startswith(_FITS_START) and len(data) % _FITS_BLOCK == 0
+    return data.startswith(_START) and data.endswith(_END)

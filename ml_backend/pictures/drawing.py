@@ -7,11 +7,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ml_backend.errors import FetchError
-from ml_backend.pictures.addresses import Wanted, extension_of
+from ml_backend.pictures.addresses import RESTORED, Wanted, extension_of
 from ml_backend.pictures.cache import PictureCache
+
+if TYPE_CHECKING:
+    from models.images import GalaxyImage
 
 EDITION = 1
 """Raised when the same image is drawn differently, so that kept pictures are drawn anew."""
@@ -35,16 +38,17 @@ class PictureError(FetchError):
 
 @dataclass(frozen=True)
 class Drawn:
-    """A picture.
+    """A picture, or a restored image as FITS.
 
     Attributes
     ----------
-    png : bytes
+    data : bytes
+        The whole file.
     key : str
         Changes when the picture does.
     """
 
-    png: bytes
+    data: bytes
     key: str
 
 
@@ -71,8 +75,8 @@ class PictureMaker:
         self._max_pixels = max_pixels
         self._drawing = threading.Lock()
 
-    def kept(self, wanted: Wanted) -> Drawn | None:
-        """Return a picture that was drawn before, or None.
+    def kept(self, wanted: Wanted, kind: str = "png") -> Drawn | None:
+        """Return a picture (or, as `kind` "fits", a restored image) made before, or None.
 
         Raises
         ------
@@ -80,35 +84,59 @@ class PictureMaker:
             The address may not be read (any more).
         """
         key = self._key(wanted)
-        png = self._cache.get(key)
-        return None if png is None else Drawn(png, key)
+        data = self._cache.get(key, kind)
+        return None if data is None else Drawn(data, key)
 
-    def picture(self, wanted: Wanted) -> Drawn:
-        """Return a picture, drawn now where it is not kept.
+    def picture(self, wanted: Wanted, kind: str = "png") -> Drawn:
+        """Return a picture, made now where it is not kept.
+
+        Parameters
+        ----------
+        wanted : Wanted
+        kind : {"png", "fits"}
+            "fits": the restored image with its deviations; only of looks of `RESTORED`.
 
         Raises
         ------
         FetchError
             The address may not be read, leads nowhere, or the file is too large or too slow.
         PictureError
-            What it leads to is no image, is broken, or has no such band.
+            What it leads to is no image, is broken, has no such band, or is too large to restore.
         """
         key = self._key(wanted)
-        data = self._source.fetch(wanted.source)
+        source = self._source.fetch(wanted.source)
         # Importing torch takes seconds, in which /health must answer already.
-        from models.images import ImageError, ImageLimits, draw, encode_png, read_image
+        from models.images import ImageError, ImageLimits, read_image
 
         with self._drawing:
-            png = self._cache.get(key)
-            if png is None:
+            made = self._cache.get(key, kind)
+            if made is None:
                 try:
                     limits = ImageLimits(self._max_bytes, self._max_pixels)
-                    image = read_image(data, limits, extension_of(wanted.source))
-                    png = encode_png(draw(image, wanted.look, wanted.band))
+                    image = read_image(source, limits, extension_of(wanted.source))
+                    made = self._made(image, wanted, kind)
                 except ImageError as error:
                     raise PictureError(str(error)) from None
-                self._cache.put(key, png)
-        return Drawn(png, key)
+                self._cache.put(key, made, kind)
+        return Drawn(made, key)
+
+    def _made(self, image: GalaxyImage, wanted: Wanted, kind: str) -> bytes:
+        from models.images import draw, encode_png
+
+        if wanted.look not in RESTORED:
+            return encode_png(draw(image, wanted.look, wanted.band))
+        from models.restored_files import (
+            draw_deviation,
+            draw_restored,
+            restored_fits,
+            restored_image,
+        )
+
+        done, found = restored_image(image)
+        if kind == "fits":
+            return restored_fits(image, done, found)
+        shown = draw_restored(image, done) if wanted.look == RESTORED[0] else None
+        return encode_png(draw_deviation(image, found) if shown is None else shown)
 
     def _key(self, wanted: Wanted) -> str:
         parts = (wanted.source, self._source.stamp(wanted.source), wanted.look, wanted.band or "")

@@ -1,4 +1,4 @@
-"""``GET /pictures/<token>.png``: images that browsers cannot show, drawn for people."""
+"""``GET /pictures/<token>.png`` (``.fits``): images that browsers cannot show, or restored."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Callable
 from flask import Blueprint, Response, request
 
 from ml_backend.errors import FetchError
-from ml_backend.pictures.addresses import PictureAddresses
+from ml_backend.pictures.addresses import RESTORED, PictureAddresses
 from ml_backend.pictures.drawing import PictureError, PictureMaker, expired
 from ml_backend.protocol.admission import Admission
 from ml_backend.protocol.problems import Problem
 
 ENDPOINT = "pictures.picture"
+_MIME = {"png": "image/png", "fits": "application/fits"}
 _ADVICE = "`galaxyloop doctor` tries the images of a project; correct the file or the task."
 _SECONDS_KEPT = 86_400
 
@@ -43,10 +44,11 @@ def create_pictures(
     blueprint = Blueprint("pictures", __name__)
     admission = Admission(most, "pictures")
 
-    @blueprint.get("/pictures/<token>.png", endpoint="picture")
-    def picture(token: str) -> Response:
+    # One endpoint, so that both are as open as each other.
+    @blueprint.get("/pictures/<token>.<any(png, fits):kind>", endpoint="picture")
+    def picture(token: str, kind: str) -> Response:
         wanted = addresses.read(token)
-        if wanted is None:
+        if wanted is None or (kind == "fits" and wanted.look not in RESTORED):
             raise Problem(
                 404,
                 "There is no such picture.",
@@ -61,17 +63,19 @@ def create_pictures(
                 "Import the task again, or let addresses live longer (GALAXYLOOP_PICTURE_DAYS).",
             )
         try:
-            drawn = maker.kept(wanted)
+            drawn = maker.kept(wanted, kind)
             if drawn is None:
                 with admission.place():
-                    drawn = maker.picture(wanted)
+                    drawn = maker.picture(wanted, kind)
         except PictureError as error:
             raise Problem(422, "The picture cannot be drawn.", str(error), _ADVICE) from None
         except FetchError as error:
             raise Problem(502, "The image cannot be read.", str(error), _ADVICE) from None
-        response = Response(drawn.png, mimetype="image/png")
+        response = Response(drawn.data, mimetype=_MIME[kind])
+        if kind == "fits":
+            response.headers["Content-Disposition"] = 'attachment; filename="restored.fits"'
         response.headers["Cache-Control"] = f"private, max-age={_SECONDS_KEPT}"
-        response.set_etag(drawn.key)
+        response.set_etag(f"{drawn.key}-{kind}")
         response.make_conditional(request)
         return response
 

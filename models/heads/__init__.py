@@ -2,12 +2,14 @@
 
 from models.heads.base import Head, HeadError, ProbabilityHead, load_head
 from models.heads.classification import MultipleChoiceHead, SingleChoiceHead
+from models.heads.restoration import RestorationHead
 
 __all__ = [
     "Head",
     "HeadError",
     "MultipleChoiceHead",
     "ProbabilityHead",
+    "RestorationHead",
     "SingleChoiceHead",
     "load_head",
 ]

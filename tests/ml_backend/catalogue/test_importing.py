@@ -84,7 +84,12 @@ def table(tmp_path: Path) -> Path:
 
 
 def run(
-    table: Path, source: Any, sink: Any, facts: Any = None, prefix: str | None = "/files/"
+    table: Path,
+    source: Any,
+    sink: Any,
+    facts: Any = None,
+    prefix: str | None = "/files/",
+    **options: Any,
 ) -> ImportReport:
     folder = PictureFolder(table.parent / "kept", facts or source.facts)
     try:
@@ -93,7 +98,7 @@ def run(
             source,
             folder,
             sink,
-            ImportOptions(prefix, "sky"),
+            ImportOptions(prefix, "sky", **options),
         )
     finally:
         folder.close()
@@ -366,3 +371,44 @@ def test_a_full_disk_is_one_message(table: Path, sources: Counting, monkeypatch:
     monkeypatch.setattr(pictures.os, "replace", full)
     with pytest.raises(SourceError, match="No space left on device"):
         run(table, sources, ProjectSink(Project(), 1))
+
+
+@pytest.mark.parametrize("prefix", ["/files/", None])
+def test_tasks_may_hold_the_restored_picture(
+    table: Path, sources: Counting, prefix: str | None
+) -> None:
+    project = Project()
+    report = run(table, sources, ProjectSink(project, 1), prefix=prefix, restored=True)
+    assert (report.added, report.failed) == (11, 2)
+    data = project.rows[0]["data"]
+    kept = table.parent / "kept" / "pictures"
+    if prefix is None:
+        assert data["restored"].startswith("data:image/png;base64,")
+    else:
+        assert data["restored"] == "/files/g-5.restored.png"
+    before, after = (
+        read_image((kept / name).read_bytes()).pixels for name in ("g-5.png", "g-5.restored.png")
+    )
+    assert before.shape == after.shape
+    assert (before != after).any()
+    again = run(table, sources, ProjectSink(project, 1), prefix=prefix, restored=True)
+    assert (again.added, again.known) == (0, 11)
+
+
+def test_images_that_lie_elsewhere_are_restored_at_a_signed_address(tmp_path: Path) -> None:
+    table = tmp_path / "galaxies.csv"
+    table.write_text("id,ra,dec,image\na,1,2,https://h.example/a.jpg\n")
+    source = NamedImages(10**6)
+    signed, project = [], Project()
+
+    def sign(address: str) -> str:
+        signed.append(address)
+        return "https://backend.example/pictures/x.y.png"
+
+    report = run(table, source, ProjectSink(project, 1), restored=True, sign=sign)
+    assert report.examples == []
+    assert signed == ["https://h.example/a.jpg"]
+    assert project.rows[0]["data"]["restored"] == "https://backend.example/pictures/x.y.png"
+    report = run(table, NamedImages(10**6), ProjectSink(Project(), 1), restored=True)
+    assert report.failed == 1
+    assert "nobody can sign" in report.examples[0][1]

@@ -88,6 +88,21 @@ def test_side_by_side() -> None:
     assert all(f'"${name}"' in example.read_text() for name in found)
 
 
+def test_restored_images_have_addresses_of_both_kinds() -> None:
+    for look in addresses.RESTORED:
+        address = signer().address(SOURCE, look)
+        assert signer().read(token(address)) == Wanted(SOURCE, look)
+        with pytest.raises(ValueError, match="takes none"):
+            signer().address(SOURCE, look, "r")
+    file = signer().fits_address(SOURCE, extension=2)
+    assert file.endswith(".fits")
+    assert signer().read(token(file)) == Wanted(f"{SOURCE}#extension=2", "restored")
+    # Learning reads what lies behind either.
+    assert signer().source(file) == f"{SOURCE}#extension=2"
+    with pytest.raises(ValueError, match="or a picture"):
+        signer().address(file)
+
+
 def test_only_our_own_signature_counts() -> None:
     address = signer().address(SOURCE)
     assert signer("another").read(token(address)) is None

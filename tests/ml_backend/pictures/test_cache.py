@@ -79,3 +79,16 @@ def test_a_folder_that_cannot_be_written_costs_no_picture(tmp_path: Path) -> Non
     cache = PictureCache(tmp_path / "file", 10**6)
     cache.put(key(1), PNG)
     assert cache.get(key(1)) is None
+
+
+def test_pictures_and_fits_files_of_one_key_are_two(tmp_path: Path) -> None:
+    cache = PictureCache(tmp_path, 10**6)
+    whole = b"SIMPLE  =".ljust(2880)
+    cache.put(key(1), PNG)
+    cache.put(key(1), whole, "fits")
+    assert cache.get(key(1)) == PNG
+    assert cache.get(key(1), "fits") == whole
+    for broken in (whole[:-1], b"X" + whole[1:], b""):
+        next(tmp_path.rglob("*.fits")).write_bytes(broken)
+        assert cache.get(key(1), "fits") is None
+        cache.put(key(1), whole, "fits")

@@ -78,6 +78,56 @@ def test_browsers_get_pictures_without_a_password(
     assert served.client.head(path).status_code == 200
 
 
+@pytest.mark.parametrize("look", ["restored", "uncertainty"])
+def test_restored_images_are_drawn_and_served_as_fits(
+    served: Any, images: Path, look: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = path_of(served, f"{LOCAL}cube.fits", look)
+    shown = pixels(served.client.get(path))
+    image = read_image((images / "cube.fits").read_bytes())
+    assert shown.shape == (40, 50, 3)
+    if look == "restored":
+        # Drawn with the stretch of the original: as bright, but smoother.
+        before = draw(image, "lupton").astype(float)
+        assert abs(shown[:, 35:].mean() - before[:, 35:].mean()) < 5
+        assert shown[:, 35:].std() < before[:, 35:].std()
+    file = served.client.get(path.removesuffix(".png") + ".fits")
+    assert file.status_code == 200
+    assert file.mimetype == "application/fits"
+    assert "restored.fits" in file.headers["Content-Disposition"]
+    assert file.headers["Access-Control-Allow-Origin"] == "*"
+    with fits.open(io.BytesIO(file.data)) as hdus:
+        assert hdus[0].data.shape == hdus["UNCERT"].data.shape == (3, 40, 50)
+        assert np.isfinite(hdus[0].data).all()
+    # Both are kept.
+    monkeypatch.setattr("models.restored_files.restored_image", None)
+    np.testing.assert_array_equal(pixels(served.client.get(path)), shown)
+    assert served.client.get(path.removesuffix(".png") + ".fits").data == file.data
+    etag = {"If-None-Match": file.headers["ETag"]}
+    assert served.client.get(path.removesuffix(".png") + ".fits", headers=etag).status_code == 304
+    assert served.client.get(path, headers=etag).status_code == 200
+
+
+def test_a_picture_of_the_file_is_no_permission_for_its_values(served: Any) -> None:
+    for look in ("lupton", "zscale"):
+        path = path_of(served, f"{LOCAL}cube.fits", look).removesuffix(".png") + ".fits"
+        assert served.client.get(path).status_code == 404
+
+
+def test_what_is_too_large_is_not_restored(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.restored_files.LARGEST", 100)
+    for end in (".png", ".fits"):
+        path = path_of(served, f"{LOCAL}cube.fits", "restored").removesuffix(".png") + end
+        answer = served.client.get(path)
+        assert answer.status_code == 422
+        assert "at most 100 are restored" in answer.json["why"]
+
+
+@pytest.mark.parametrize("token", ["a.b", "a", "..", "eyJzIjogImEifQ.x", "%00", "a" * 9000])
+def test_no_fits_file_without_a_signature(served: Any, token: str) -> None:
+    assert served.client.get(f"/pictures/{token}.fits").status_code in (401, 404)
+
+
 def test_the_password_still_guards_everything_else(served: Any) -> None:
     for path in ("/versions", "/pictures", "/pictures/", "/pictures/x/y.png", "/pictures/x.gif"):
         assert served.client.get(path).status_code == 401, path
