@@ -210,7 +210,7 @@ def row_of_sep(train: Sequence[Picture], test: Sequence[Picture], seed: int) -> 
     best: tuple[float, tuple[float, float, int], float] = (-1.0, (0.0, 0.0, 0), 0.0)
     for way in itertools.product((3.0, 6.0, 10.0, 15.0, 25.0), (0.005, 0.05, 0.3), (0, 1)):
         rows = [extract(p, way[0], way[1], (narrow, wide)[way[2]]) for p in tune]
-        for least in (30, 60, 120, 200, 300, 400, 600, 900):
+        for least in (30, 60, 120, 200, 300, 400, 600, 900, 1300, 1800, 2500):
             value = f1([said(r, least) for r in rows], tune, False)
             if value > best[0]:
                 best = (value, way, least)
