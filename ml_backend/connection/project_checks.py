@@ -13,7 +13,13 @@ from ml_backend.connection.findings import Trouble
 from ml_backend.connection.wiring import ADDRESS_SWITCHES, TITLE, answerable
 from ml_backend.errors import FetchError, LabelConfigError
 from ml_backend.labelstudio.client import LabelStudioClient
-from ml_backend.labelstudio.config import UnsupportedTag, parse_controls
+from ml_backend.labelstudio.config import (
+    BoxControl,
+    EllipseControl,
+    PointControl,
+    UnsupportedTag,
+    parse_controls,
+)
 from ml_backend.labelstudio.events import ACTIONS, SECRET_HEADER
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.labelstudio.queue import UNCERTAINTY_SAMPLING
@@ -94,6 +100,20 @@ class ProjectChecks:
             if "reserved network" in said:
                 remedy = f"{ADDRESS_SWITCHES}."
             raise Trouble(f"Label Studio cannot use the attached backend: {said}", remedy)
+        if ours[0].get("is_interactive") is False and self._asks_for_objects():
+            raise Trouble(
+                "The attached backend is not marked for interactive preannotations, so the editor "
+                "has no Auto-Annotation and nobody can ask for an object.",
+                self._connect,
+            )
+
+    def _asks_for_objects(self) -> bool:
+        try:
+            config = parse_controls(str(self._project.get("label_config", "")))
+        except LabelConfigError:
+            return False
+        kinds = BoxControl | EllipseControl | PointControl
+        return any(isinstance(c, kinds) and c.smart for c in config.understood)
 
     def webhook(self) -> None:
         """Its webhook leads here, carries our secret and sends what matters."""

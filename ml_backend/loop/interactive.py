@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from ml_backend.labelstudio.typed import Item, TypedAnswer
 from ml_backend.labelstudio.writing import write_answers
 from models.answers import Box, Ellipse, Mask, Point, Polygon, Shape
 from models.heads.base import Head
+from models.heads.ellipse import EllipseHead
 from models.heads.masks import MaskHead
 from models.heads.prompted_masks import mask_under
 from models.outlines import outlines, simplified
@@ -35,7 +36,7 @@ _TOLERANCE = 0.75
 _log = structlog.get_logger(__name__)
 
 ANSWERED_WITH = (BrushControl, BitmaskControl, PolygonControl, EllipseControl, BoxControl)
-"""What an object is given back as: the first of these that the configuration has."""
+"""What an object is given back as, best first."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,9 @@ class Prompt:
 def prompt_of(context: Mapping[str, Any] | None, config: LabelConfig) -> Prompt | None:
     """Return what was drawn last, None where the context holds nothing to ask with.
 
-    Nothing in the context makes this fail.
+    The editor sends all that was drawn with one tag and label and is not yet accepted. A click
+    with Alt ("not this", ``is_positive`` false) asks for nothing. Nothing in the context makes this
+    fail.
     """
     if not isinstance(context, Mapping):
         return None
@@ -71,6 +74,8 @@ def prompt_of(context: Mapping[str, Any] | None, config: LabelConfig) -> Prompt 
         return None
     drawn = [c for c in config.understood if isinstance(c, RegionControl)]
     for region in reversed(result[-50:]):
+        if isinstance(region, Mapping) and region.get("is_positive") is False:
+            continue
         for answer in read_answers({"result": [region]}, config, drawn).answers:
             for item in answer.items:
                 if isinstance(item.value, Box | Ellipse | Point) and answer.frame is not None:
@@ -79,17 +84,22 @@ def prompt_of(context: Mapping[str, Any] | None, config: LabelConfig) -> Prompt 
 
 
 def answer_control(config: LabelConfig, prompt: Prompt) -> RegionControl | None:
-    """Return the control that the object is given back in, None where there is none."""
-    for kind in ANSWERED_WITH:
-        for control in config.understood:
-            if (
-                isinstance(control, kind)
-                and control.name != prompt.control
-                and not control.prompt_only
-                and not control.per_region
-            ):
-                return control
-    return None
+    """Return the control that the object is given back in, None where there is none.
+
+    One that has the label asked with goes before all others: in a configuration with many tags the
+    label says what is wanted.
+    """
+    found = [
+        control
+        for kind in ANSWERED_WITH
+        for control in config.understood
+        if isinstance(control, kind)
+        and control.name != prompt.control
+        and not control.prompt_only
+        and not control.per_region
+    ]
+    meant = (control for control in found if prompt.shape.label in control.labels)
+    return next(meant, found[0] if found else None)
 
 
 def object_under(
@@ -104,27 +114,34 @@ def object_under(
     scene : Scene
         Of the image that it was drawn on.
     heads : mapping of plan to Head
-        Of the published version; without one for the masks the object is found by its light.
+        Of the published version; without one for the answer the object is found by its light.
     """
     control = answer_control(config, prompt)
     if control is None or scene.size != prompt.frame.size:
         return []
     box, point = _asked(prompt.shape)
-    head = heads.get(control.name)
+    head, label = heads.get(control.name), _label(control, prompt.shape.label)
     try:
+        if isinstance(head, EllipseHead):  # learned what its label means, e.g. half the light
+            ellipse = head.at(scene, *_middle(prompt.shape), label)
+            return _written(config, prompt, control, [ellipse])
         mask = mask_under(scene, box, point, head if isinstance(head, MaskHead) else None)
     except ValueError as error:
         _log.info("no_object", reason=str(error))
         return []
     if not mask.pixels.any():
         return []
-    label = _label(control, prompt.shape.label)
+    return _written(config, prompt, control, _shapes(control, mask, label))
+
+
+def _written(
+    config: LabelConfig, prompt: Prompt, control: RegionControl, shapes: Sequence[Shape]
+) -> list[dict[str, Any]]:
     items = tuple(
         Item(shape, region=f"{prompt.region or 'prompt'}-galaxyloop-{number}")
-        for number, shape in enumerate(_shapes(control, mask, label))
+        for number, shape in enumerate(shapes)
     )
-    written = write_answers(config, [TypedAnswer(control.name, items, prompt.frame)])
-    return written.result
+    return write_answers(config, [TypedAnswer(control.name, items, prompt.frame)]).result
 
 
 def _asked(shape: Box | Ellipse | Point) -> tuple[Box | None, tuple[float, float] | None]:
@@ -137,6 +154,10 @@ def _asked(shape: Box | Ellipse | Point) -> tuple[Box | None, tuple[float, float
         left, right = shape.x - reach, shape.x + reach
         top, bottom = shape.y - reach, shape.y + reach
     return Box(left, top, max(right - left, 1.0), max(bottom - top, 1.0)), None
+
+
+def _middle(shape: Box | Ellipse | Point) -> tuple[float, float]:
+    return shape.centre if isinstance(shape, Box) else (shape.x, shape.y)
 
 
 def _label(control: RegionControl, wanted: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig
+from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig, RegionControl
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.labelstudio.typed import TypedAnswer, kept, restored
 from ml_backend.store.database import Store
@@ -60,11 +60,20 @@ def typed_rows(
     suggested : mapping of control to mapping
         What the version on show had said, as rankings keep it: `kept` answers under ``answer``.
         A snapshot of the prediction in the annotation itself goes before it.
+
+    Returns
+    -------
+    dict
+        None of a tag without regions ("nothing there") where what a person asked the backend with
+        (``smartOnly``) is left in the annotation: its suggestion was not accepted, only forgotten.
     """
     controls = typed_controls(config)
     if not controls:
         return {}
-    reading = read_answers(annotation, config, controls)
+    prompts = [c for c in config.understood if isinstance(c, RegionControl) and c.prompt_only]
+    reading = read_answers(annotation, config, (*controls, *prompts))
+    # Who asked for an object, and did not accept it, does not say that there is none.
+    asking = any(told.items for prompt in prompts if (told := reading.answer(prompt.name)))
     snapshot = annotation.get("prediction")
     shown: dict[str, TypedAnswer] = {}
     for name, told in suggested.items():
@@ -74,9 +83,13 @@ def typed_rows(
             shown[name] = restored(name, told["answer"])
     if isinstance(snapshot, Mapping) and isinstance(snapshot.get("result"), list):
         shown = {found.control: found for found in read_answers(snapshot, config, controls).answers}
+    wanted = {control.name for control in controls}
+    regions = {control.name for control in controls if isinstance(control, RegionControl)}
     rows: dict[str, dict[str, Any]] = {}
     for answer in reading.answers:
         name = answer.control
+        if name not in wanted or (asking and name in regions and not answer.items):
+            continue
         problems = [told for told in reading.problems if repr(name) in told]
         rows[name] = {
             "labels": list(answer.labels),

@@ -131,14 +131,14 @@ class RegionControl(Control):
     texts : tuple of str
         What people read, one per label.
     smart : bool
-        Whether people may ask the backend with it (interactive mode).
+        Whether people may ask the backend with it (interactive mode): all but `smart="false"`.
     prompt_only : bool
         Whether it is there for asking alone (``smartOnly``); nothing is learned from it.
     """
 
     labels: tuple[str, ...] = ()
     texts: tuple[str, ...] = ()
-    smart: bool = False
+    smart: bool = True
     prompt_only: bool = False
 
     @property

@@ -131,7 +131,8 @@ def _regions(made: type[RegionControl]) -> Callable[[Element], RegionControl]:
             *_place(element),
             labels=labels,
             texts=texts,
-            smart=prompt or is_true(element, "smart"),
+            # As Label Studio has it: with Auto-Annotation on every such tag asks unless told not to.
+            smart=prompt or attribute(element, "smart").lower() != "false",
             prompt_only=prompt,
         )
 

@@ -173,6 +173,26 @@ def test_a_backend_that_label_studio_may_not_reach(
     assert "ML_BLOCK_LOCAL_IP=false" in found.remedy
 
 
+def test_a_backend_that_the_editor_may_not_ask(
+    settings: Settings, client: LabelStudioClient, studio: Any
+) -> None:
+    def problem(label_config: str) -> str:
+        studio["GET /api/projects/7/"] |= {"label_config": label_config}
+        return by_name(doctor(settings, None, [7], client))["project 7: backend"].problem
+
+    studio["GET /api/ml/"] = [
+        {"id": 1, "url": settings.own_url, "state": "CO", "is_interactive": False}
+    ]
+    asking = CONFIG.replace(
+        "</View>",
+        '<KeyPointLabels name="k" toName="i"><Label value="a"/></KeyPointLabels></View>',
+    )
+    assert "Auto-Annotation" in problem(asking)
+    assert problem(asking.replace('name="k"', 'name="k" smart="false"')) == ""
+    assert problem(CONFIG) == "", "nothing that could be asked for"
+    assert "Auto-Annotation" not in problem("<View")
+
+
 def test_webhooks_that_do_not_reach_us(
     settings: Settings, client: LabelStudioClient, studio: Any
 ) -> None:

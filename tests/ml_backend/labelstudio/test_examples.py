@@ -64,12 +64,12 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str], list[str]]] = 
         [],
     ),
     "interest.xml": ({"interest": (2, False)}, ["grade"], []),
-    "detection.xml": ({}, ["galaxies", "not_galaxies"], ["Choices"]),
-    "masks.xml": ({}, ["masks"], ["RectangleLabels", "KeyPointLabels"]),
+    "detection.xml": ({}, ["galaxies", "not_galaxies"], ["KeyPointLabels", "Choices"]),
+    "masks.xml": ({}, ["masks"], ["KeyPointLabels", "RectangleLabels"]),
     "parameters.xml": (
         {},
         ["half_light", "magnitude", "radius", "axis_ratio", "position_angle", "sersic", "redshift"],
-        [],
+        ["KeyPointLabels"],
     ),
     "restoration_review.xml": ({"verdict": (2, False)}, ["artefacts", "quality"], []),
     "all_in_one.xml": (
@@ -85,7 +85,7 @@ EXPECTED: dict[str, tuple[dict[str, tuple[int, bool]], list[str], list[str]]] = 
             "redshift",
             "interest",
         ],
-        ["Choices"],
+        ["KeyPointLabels", "Choices"],
     ),
 }
 
@@ -222,3 +222,15 @@ def test_the_restoration_review_has_two_pictures() -> None:
         ("image", "image"),
         ("restored", "restored"),
     ]
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_what_answers_a_prompt_asks_for_nothing_itself(name: str) -> None:
+    """A drawing with a tool of Auto-Detect vanishes when a suggestion is accepted."""
+    config = parse_controls(text_of(name))
+    regions = [control for control in config.understood if isinstance(control, RegionControl)]
+    prompts = [control for control in regions if control.prompt_only]
+    answering = {label for c in regions if not c.prompt_only for label in c.labels}
+    assert all(set(prompt.labels) <= answering for prompt in prompts)
+    if prompts:
+        assert [control for control in regions if control.smart] == prompts

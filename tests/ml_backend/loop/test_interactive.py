@@ -17,12 +17,15 @@ from ml_backend.labelstudio.frame import Frame
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.labelstudio.typed import Item, TypedAnswer
 from ml_backend.labelstudio.writing import write_answers
-from ml_backend.loop.interactive import answer_control, prompt_of
+from ml_backend.loop.interactive import Prompt, answer_control, object_under, prompt_of
 from ml_backend.loop.prediction import Predictor
 from ml_backend.store.database import open_store
 from models.answers import Answer, Box, Ellipse, Mask, Point, Polygon
-from models.images import encode_png
+from models.heads import EllipseHead
+from models.images import ImageLimits, encode_png, read_image
+from models.opinions import Opinions
 from models.rasters import mask_of
+from models.scenes import Scene
 
 WIDTH, HEIGHT, X, Y = 120, 90, 70.0, 40.0
 PROMPTS = """<RectangleLabels name="ask_box" toName="image" smartOnly="true">
@@ -163,6 +166,59 @@ def test_the_answering_tag_is_never_the_one_that_asked() -> None:
     assert answer is not None
     assert answer.name == "out"
     assert [control.name for control in config.answered] == ["out"]
+
+
+def test_the_label_says_which_tag_answers() -> None:
+    config = parse_controls(
+        f"""<View><Image name="image" value="$image"/>{PROMPTS}
+        <BrushLabels name="tails" toName="image"><Label value="Tail"/></BrushLabels>
+        <RectangleLabels name="stars" toName="image"><Label value="Star"/></RectangleLabels></View>"""
+    )
+
+    def answered(context: Any) -> tuple[str, str]:
+        prompt = prompt_of(context, config)
+        assert prompt is not None
+        control = answer_control(config, prompt)
+        assert control is not None
+        return prompt.shape.label, control.name
+
+    assert answered(CLICK) == ("Star", "stars")
+    assert answered(BOX) == ("Galaxy", "tails"), "no tag has it: the best of all"
+
+
+def test_a_click_that_says_not_this_asks_for_nothing() -> None:
+    config = parse_controls(config_with("BrushLabels"))
+    [click] = CLICK["result"]
+    other = {**click, "id": "r2", "is_positive": False}
+    assert prompt_of({"result": [other]}, config) is None
+    prompt = prompt_of({"result": [{**click, "is_positive": True}, other]}, config)
+    assert prompt is not None
+    assert prompt.region == "r1"
+
+
+def test_a_learned_ellipse_is_given_for_a_click() -> None:
+    """What a label means was learned, e.g. half the light; the object's outline is not asked."""
+    middle = np.roll(galaxy()[0], (int(HEIGHT / 2 - Y), int(WIDTH / 2 - X)), axis=(0, 1))
+    scene = Scene.of(read_image(encode_png(middle), ImageLimits()), tiny_lvm())
+    drawn = Ellipse(WIDTH / 2, HEIGHT / 2, 6.0, 4.0, 0.0, label="Galaxy")
+    head = EllipseHead(("Galaxy", "Star")).fit([scene] * 8, [Opinions.of([drawn])] * 8)
+    config = parse_controls(config_with("EllipseLabels"))
+    for shape in (
+        Point(WIDTH / 2, HEIGHT / 2, label="Galaxy"),
+        Box(WIDTH / 2 - 20, HEIGHT / 2 - 15, 40, 30, label="Galaxy"),
+    ):
+        prompt = Prompt("ask", "r1", shape, FRAME)
+        answers = []
+        for heads in ({}, {"out": head}):
+            result = object_under(config, prompt, scene, heads)
+            answer = read_answers({"result": result}, config).answer("out")
+            assert answer is not None
+            [ellipse] = answer.values
+            assert isinstance(ellipse, Ellipse)
+            assert ellipse.label == "Galaxy"
+            answers.append(ellipse)
+        assert answers[0].major > 10, "all of its light"
+        assert answers[1].major == pytest.approx(6, rel=0.2)
 
 
 JSON = st.recursive(

@@ -21,14 +21,15 @@ from ml_backend.labelstudio.config import (
     NumberControl,
     parse_controls,
 )
+from ml_backend.labelstudio.frame import Frame
 from ml_backend.labelstudio.regions import votes_from_annotation
-from ml_backend.labelstudio.typed import TypedAnswer, kept
+from ml_backend.labelstudio.typed import Item, TypedAnswer, kept
 from ml_backend.labelstudio.writing import write_answers
-from ml_backend.loop.typed_votes import typed_controls, typed_votes
+from ml_backend.loop.typed_votes import typed_controls, typed_rows, typed_votes
 from ml_backend.loop.votes import reconcile
 from ml_backend.store.database import HEAD, Store, open_store
 from ml_backend.store.tables import Ranking, Version, Vote
-from models.answers import Answer, Box, Number
+from models.answers import Answer, Box, Number, Point
 
 KINDS = (BoxControl, BrushControl, NumberControl)
 NAMES = {"boxes", "box", "masks", "mask", "magnitude", "redshift"}
@@ -215,3 +216,26 @@ def test_typed_controls_are_those_with_a_head_that_are_no_choices() -> None:
     annotation = {"result": write_answers(CONFIG, all_answers()).result}
     told = {answer.control for answer in votes_from_annotation(annotation, CONFIG)}
     assert told == {"shape", "features", "arms"}
+
+
+def test_who_asked_and_forgot_the_answer_does_not_say_that_nothing_is_there() -> None:
+    config = parse_controls(
+        '<View><Image name="i" value="$image"/>'
+        '<BrushLabels name="masks" toName="i"><Label value="a"/></BrushLabels>'
+        '<RectangleLabels name="boxes" toName="i"><Label value="a"/></RectangleLabels>'
+        '<KeyPointLabels name="ask" toName="i" smartOnly="true"><Label value="a"/></KeyPointLabels>'
+        "</View>"
+    )
+    frame = Frame(12, 10)
+    asked = TypedAnswer("ask", (Item(Point(6, 5, label="a"), "manual"),), frame)
+    box = TypedAnswer("boxes", (Item(Box(1, 2, 3, 4, label="a"), "manual"),), frame)
+
+    def rows(*answers: TypedAnswer) -> dict[str, int]:
+        annotation = {"result": write_answers(config, answers).result}
+        found = typed_rows(annotation, config, {})
+        return {name: len(row["answer"]["items"]) for name, row in found.items()}
+
+    assert rows() == {"masks": 0, "boxes": 0}
+    assert rows(box) == {"masks": 0, "boxes": 1}
+    assert rows(asked, box) == {"boxes": 1}
+    assert rows(asked) == {}
