@@ -70,10 +70,11 @@ def typed_rows(
     controls = typed_controls(config)
     if not controls:
         return {}
-    prompts = [c for c in config.understood if isinstance(c, RegionControl) and c.prompt_only]
-    reading = read_answers(annotation, config, (*controls, *prompts))
+    asked = [c for c in config.understood if isinstance(c, RegionControl) and c.prompt_only]
+    reading = read_answers(annotation, config, (*controls, *asked))
     # Who asked for an object, and did not accept it, does not say that there is none.
-    asking = any(told.items for prompt in prompts if (told := reading.answer(prompt.name)))
+    prompts = {control.name for control in asked}
+    asking = any(found.items for found in reading.answers if found.control in prompts)
     snapshot = annotation.get("prediction")
     shown: dict[str, TypedAnswer] = {}
     for name, told in suggested.items():

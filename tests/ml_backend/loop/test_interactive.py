@@ -172,7 +172,8 @@ def test_the_label_says_which_tag_answers() -> None:
     config = parse_controls(
         f"""<View><Image name="image" value="$image"/>{PROMPTS}
         <BrushLabels name="tails" toName="image"><Label value="Tail"/></BrushLabels>
-        <RectangleLabels name="stars" toName="image"><Label value="Star"/></RectangleLabels></View>"""
+        <RectangleLabels name="stars" toName="image"><Label value="Star"/></RectangleLabels>
+        </View>"""
     )
 
     def answered(context: Any) -> tuple[str, str]:
