@@ -131,7 +131,7 @@ def _regions(made: type[RegionControl]) -> Callable[[Element], RegionControl]:
             *_place(element),
             labels=labels,
             texts=texts,
-            # As Label Studio has it: with Auto-Annotation on every such tag asks unless told not to.
+            # As in Label Studio: with Auto-Annotation on, each such tag asks unless told not to.
             smart=prompt or attribute(element, "smart").lower() != "false",
             prompt_only=prompt,
         )
