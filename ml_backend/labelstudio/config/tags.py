@@ -131,11 +131,7 @@ def _regions(made: type[RegionControl]) -> Callable[[Element], RegionControl]:
             *_place(element),
             labels=labels,
             texts=texts,
-<<<<<<< HEAD
             # As Label Studio has it: with Auto-Annotation on, such tags ask unless told not to.
-=======
-            # As in Label Studio: with Auto-Annotation on, each such tag asks unless told not to.
->>>>>>> 8112ac7c135d1460ad5b716e17d5f8cba136bbe5
             smart=prompt or attribute(element, "smart").lower() != "false",
             prompt_only=prompt,
         )
