@@ -203,7 +203,7 @@ def keep(store: Store, name: str, candidate: Candidate) -> None:
         arrays[f"losses.{number}.losses"] = np.asarray(told.losses, np.float32)
         arrays[f"losses.{number}.digests"] = np.asarray(told.digests, np.int64)
     meta = {
-        "losses": [[plan, told.fitted_on] for plan, told in candidate.losses.items()],
+        "losses": [[plan, told.labelled] for plan, told in candidate.losses.items()],
         "unseen": [[control, list(u.labels)] for control, u in candidate.unseen.items()],
         "quality": candidate.quality,
     }
@@ -235,14 +235,14 @@ def kept_candidate(store: Store, name: str) -> Candidate:
         if ids is not None and told is not None and told.shape == (len(ids), len(labels)):
             unseen[control] = Unseen(tuple(labels), ids, told)
     losses = {}
-    for number, (plan, fitted_on) in enumerate(meta.get("losses", [])):
+    for number, (plan, labelled) in enumerate(meta.get("losses", [])):
         ids, wrong, digests = (
             arrays.get(f"losses.{number}.{name}") for name in ("task_ids", "losses", "digests")
         )
         if ids is None or wrong is None or digests is None:
             continue
         if len(ids) == len(wrong) == len(digests):
-            losses[plan] = UnseenLosses(ids, wrong, digests, int(fitted_on))
+            losses[plan] = UnseenLosses(ids, wrong, digests, int(labelled))
     return Candidate(heads, dict(committees), unseen, losses, dict(meta.get("quality", {})))
 
 

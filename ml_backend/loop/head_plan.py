@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ml_backend.labelstudio.config import Control
+from ml_backend.labelstudio.config import Control, RegionControl
 from models.heads.base import Head
 
 
@@ -34,6 +34,11 @@ class HeadPlan:
     learns: Literal["opinions", "counts", "fractions"]
     make: Callable[[], Head] = field(compare=False)
     companions: tuple[Control, ...] = ()
+
+    @property
+    def marks(self) -> bool:
+        """Whether it answers with places on the image."""
+        return any(isinstance(control, RegionControl) for control in self.controls)
 
     def fits(self, head: Head) -> bool:
         """Tell whether a head (of an earlier version) answers what is asked now."""

@@ -16,12 +16,14 @@ from ml_backend.loop.lessons import Lessons
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.scene_source import SceneSource
 from models.heads.base import Head, HeadError
+from models.scenes import Scene
 
 MOST_SCENES = 300
 """Most labelled scenes that a head learns from at once; 512 x 512 pixels take about 8 MB each."""
 
 GROWTH = 1.1
-"""Times as many labelled scenes as at the last fit before a head that sees them is fitted anew."""
+"""Times as many labelled tasks as at the last fit before a head that sees scenes is fitted anew;
+a task whose answers have changed since counts as one more."""
 
 _log = structlog.get_logger(__name__)
 
@@ -37,14 +39,14 @@ class UnseenLosses:
         See `Head.losses`.
     digests : int64 [n]
         Of the answers that they were measured on (`Lessons.digests`).
-    fitted_on : int
-        Tasks that the head was fitted on.
+    labelled : int
+        Tasks that were labelled then, whether or not the head was fitted on all of them.
     """
 
     task_ids: npt.NDArray[np.int64]
     losses: npt.NDArray[np.float32]
     digests: npt.NDArray[np.int64]
-    fitted_on: int
+    labelled: int
 
     @property
     def quality(self) -> dict[str, float | None]:
@@ -84,8 +86,8 @@ def learn(
     """Fit the heads of plans to a pool's lessons.
 
     A head that cannot be fitted (nothing usable was said) is left out, with a line in the log. A
-    head that sees scenes is only fitted anew when a tenth more tasks are labelled; until then the
-    champion's goes on.
+    head that sees scenes is only fitted anew when a tenth more tasks are labelled, or otherwise
+    than they were; until then, and while no image can be had, the champion's goes on.
 
     Parameters
     ----------
@@ -127,7 +129,8 @@ def _learn(
     head = plan.make()
     rows, inside = pool.rows_of(lessons.task_ids)
     lessons, rows = lessons.rows(inside), rows[inside]
-    if not len(lessons):
+    labelled = len(lessons)
+    if not labelled:
         return None
     seen: Any
     if head.sees == "embedding":
@@ -137,23 +140,47 @@ def _learn(
     else:
         if scenes is None:
             return None
-        if champion is not None and champion[1] is not None:
-            told = champion[1]
-            usable = min(len(lessons), MOST_SCENES)
-            if usable < max(GROWTH * told.fitted_on, told.fitted_on + 1):
-                return Learned(champion[0], told, kept=True)
+        told = None if champion is None else champion[1]
+        as_it_is = Learned(champion[0], told, kept=True) if champion and told else None
+        if as_it_is is not None and not _much_is_new(lessons, as_it_is.unseen):
+            return as_it_is
         if len(lessons) > MOST_SCENES:
             first = np.zeros(len(lessons), np.bool_)
             first[audit_order(lessons.task_ids, seed)[:MOST_SCENES]] = True
             lessons = lessons.rows(first)
         seen, got = scenes.scenes(lessons.task_ids)
         lessons, unlabelled = lessons.rows(got), None
+        if plan.marks:
+            lessons, seen = _on_their_image(lessons, seen, plan.name)
         if not len(lessons):
-            return None
+            return as_it_is
     before = None if champion is None else _before(champion, lessons, seen)
     head.fit(seen, lessons.targets, lessons.weights, pool=unlabelled, seed=seed)
     losses = head.losses(head.out_of_fold, lessons.targets)
-    return Learned(head, _unseen(lessons, losses, len(lessons)), before)
+    return Learned(head, _unseen(lessons, losses, labelled), before)
+
+
+def _much_is_new(lessons: Lessons, told: UnseenLosses) -> bool:
+    _, now, then = np.intersect1d(lessons.task_ids, told.task_ids, return_indices=True)
+    changed = int((lessons.digests[now] != told.digests[then]).sum())
+    return len(lessons) + changed >= max(GROWTH * told.labelled, told.labelled + 1)
+
+
+def _on_their_image(
+    lessons: Lessons, seen: Sequence[Scene], name: str
+) -> tuple[Lessons, list[Scene]]:
+    """Leave out tasks that were marked on a picture of another size than their image has now.
+
+    Their places are somewhere else now; and a mask that does not fit would cost all other votes.
+    """
+    sizes = [opinions.size for opinions in lessons.targets]
+    fits = np.array(
+        [size in (None, scene.size) for size, scene in zip(sizes, seen, strict=True)], np.bool_
+    )
+    if not fits.all():
+        others = lessons.task_ids[~fits][:10].tolist()
+        _log.warning("marked_on_another_picture", control=name, tasks=others)
+    return lessons.rows(fits), [scene for scene, fit in zip(seen, fits, strict=True) if fit]
 
 
 def _before(
@@ -183,11 +210,11 @@ def _before(
     return _unseen(lessons, losses, 0)
 
 
-def _unseen(lessons: Lessons, losses: npt.NDArray[np.float32], fitted_on: int) -> UnseenLosses:
+def _unseen(lessons: Lessons, losses: npt.NDArray[np.float32], labelled: int) -> UnseenLosses:
     known = np.isfinite(losses)
     return UnseenLosses(
         lessons.task_ids[known],
         np.asarray(losses[known], np.float32),
         lessons.digests[known],
-        fitted_on,
+        labelled,
     )

@@ -14,7 +14,7 @@ from ml_backend.labelstudio.config import ChoicesControl, RegionControl
 from ml_backend.labelstudio.typed import TypedAnswer
 from ml_backend.loop.consensus import CastVote, Consensus
 from ml_backend.loop.head_plan import HeadPlan
-from ml_backend.loop.typed_votes import typed_votes
+from ml_backend.loop.typed_votes import TypedVote, typed_votes
 from ml_backend.store.database import Store
 from models.answers import Answer, Labels
 from models.opinions import Opinions
@@ -102,13 +102,20 @@ def _opinions(store: Store, project_id: int, plan: HeadPlan, cast: Sequence[Cast
                     people = said.setdefault(vote.task_id, {})
                     people.setdefault(vote.person, []).append(Labels(vote.labels))
             continue
-        for typed in typed_votes(store, project_id, control.name):
-            if not _counts(typed.answer, control.name in marks):
-                continue
+        is_mark = control.name in marks
+        votes = [
+            vote
+            for vote in typed_votes(store, project_id, control.name)
+            if _counts(vote.answer, is_mark)
+        ]
+        shown = _last_shown(votes)
+        sizes |= shown
+        for typed in votes:
+            frame = typed.answer.frame
+            if is_mark and frame is not None and frame.size != shown[typed.task_id]:
+                continue  # drawn on another picture than the task has now
             people = said.setdefault(typed.task_id, {})
             people.setdefault(typed.person, []).extend(typed.answer.values)
-            if typed.answer.frame is not None:
-                sizes[typed.task_id] = (typed.answer.frame.width, typed.answer.frame.height)
     tasks = sorted(said)
     targets = [
         Opinions.of(*(said[task][who] for who in sorted(said[task])), size=sizes.get(task))
@@ -120,6 +127,13 @@ def _opinions(store: Store, project_id: int, plan: HeadPlan, cast: Sequence[Cast
         np.array([len(target) for target in targets], np.float32),
         np.array([_digest(_told(target)) for target in targets], np.int64),
     )
+
+
+def _last_shown(votes: Sequence[TypedVote]) -> dict[int, tuple[int, int]]:
+    """Size of the picture of each task, as the last person who marked it was shown it."""
+    told = [(vote.at, vote.task_id, vote.answer.frame) for vote in votes]
+    told.sort(key=lambda one: one[0])
+    return {task: frame.size for _, task, frame in told if frame is not None}
 
 
 def _counts(answer: TypedAnswer, is_mark: bool) -> bool:

@@ -13,6 +13,7 @@ from world import World
 from ml_backend.labelstudio.config import HEADS, NumberControl, parse_controls
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.loop import learning, plans
+from ml_backend.loop.candidates import kept_candidate
 from ml_backend.loop.gate import GateDecision
 from ml_backend.loop.head_plan import HeadPlan
 from ml_backend.loop.learning import Learned, UnseenLosses
@@ -219,6 +220,44 @@ def test_what_sees_scenes_is_not_fitted_for_every_vote(
     world.measure(1, start=21)
     world.round()
     assert brightness.fits == 2
+
+
+def test_answers_that_changed_are_learned(tmp_path: Path, brightness: type[BrightnessHead]) -> None:
+    world = Numbers(tmp_path, NUMBER_ALONE)
+    world.measure(20)
+    world.round()
+    world.measure(1, person=2)
+    world.round()
+    assert brightness.fits == 1
+    world.measure(3, person=2)
+    world.round()
+    assert brightness.fits == 2
+
+
+def test_learning_goes_on_beyond_the_most_scenes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brightness: type[BrightnessHead]
+) -> None:
+    monkeypatch.setattr(learning, "MOST_SCENES", 8)
+    world = Numbers(tmp_path, NUMBER_ALONE)
+    world.measure(20)
+    world.round()
+    world.measure(1, start=20)
+    world.round()
+    assert brightness.fits == 1
+    world.measure(3, start=21)
+    world.round()
+    assert brightness.fits == 2
+
+
+def test_while_no_image_can_be_had_the_head_stays(
+    world: Numbers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.measure(12)
+    world.round()
+    world.measure(6, start=12)
+    monkeypatch.setattr(Sky, "fetch", lambda self, address: b"")
+    world.round()
+    assert "bright" in kept_candidate(world.store, world.published).heads
 
 
 def test_a_worse_head_is_refused(

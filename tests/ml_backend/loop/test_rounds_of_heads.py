@@ -12,10 +12,12 @@ from stand_ins import Sky, tiny_lvm
 from world import World
 
 from ml_backend.labelstudio.config import LabelConfig, parse_controls
+from ml_backend.labelstudio.frame import Frame
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.labelstudio.typed import Item, TypedAnswer
 from ml_backend.labelstudio.writing import write_answers
 from ml_backend.loop.candidates import kept_candidate
+from ml_backend.loop.pool import load_pool
 from ml_backend.loop.prediction import Predictor
 from models.answers import Answer, Ellipse, Labels, Number
 from models.images import ImageLimits, read_image
@@ -130,6 +132,26 @@ def test_numbers_and_ellipses_are_told_together(tmp_path: Path) -> None:
     assert {region["from_name"] for region in told["result"]} == {"light", "half_light"}
 
 
+def test_marks_on_another_picture_cost_no_others(tmp_path: Path) -> None:
+    world = Project(tmp_path, PARAMETERS)
+    frame, other = _frame(), Frame(4000, 3000)
+    drawn = Ellipse(20, 20, 8, 6, 0, label="Half")
+    first, second, *rest = world.tasks[:12]
+    world.say(first, frame=other, half_light=drawn)
+    world.say(second, person=2, frame=other, half_light=drawn)
+    for task in (second, *rest):
+        world.say(task, frame=frame, half_light=drawn)
+    assert world.round().kind == "trained"
+    pool = load_pool(world.store, 1, world.config, world.store.embeddings(tiny_lvm().identity))
+    lessons = pool.lessons["half_light"]
+    told = dict(zip(lessons.task_ids.tolist(), lessons.targets, strict=True))
+    assert [len(opinions) for opinions in told.values()] == [1] * 12
+    assert told[second].size == frame.size
+    judged = kept_candidate(world.store, world.published).losses["half_light"]
+    assert sorted(judged.task_ids.tolist()) == sorted([second, *rest])
+    assert judged.labelled == 12
+
+
 def test_a_verdict_is_about_the_image_that_was_restored(tmp_path: Path) -> None:
     world = Project(tmp_path, VERDICT)
     for task in world.tasks[:12]:
@@ -143,9 +165,7 @@ def test_a_verdict_is_about_the_image_that_was_restored(tmp_path: Path) -> None:
     assert all(address.startswith("sky://") for address in world.sky.fetched)
 
 
-def _frame() -> Any:
-    from ml_backend.labelstudio.frame import Frame
-
+def _frame() -> Frame:
     image = read_image(Sky().fetch("sky://Smooth/1"), ImageLimits())
     return Frame(image.pixels.shape[2], image.pixels.shape[1])
 
