@@ -17,14 +17,20 @@ from ml_backend.catalogue.objects import Objects
 from ml_backend.catalogue.quantities import Quantity
 from ml_backend.catalogue.said import Said, gather_said
 from ml_backend.errors import GalaxyLoopError, StoreError
-from ml_backend.labelstudio.config import LabelConfig, NumberControl, parse_controls
+from ml_backend.labelstudio.config import (
+    ChoicesControl,
+    LabelConfig,
+    NumberControl,
+    parse_controls,
+)
 from ml_backend.loop.consensus import Consensus, consensus
 from ml_backend.loop.drafts import champion_of
-from ml_backend.loop.plans import usable_heads
+from ml_backend.loop.plans import head_plans, learned_controls, usable_heads
 from ml_backend.loop.pool import Pool, cast_votes, counting_votes, load_pool
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_heads, version_folder
+from models.heads.vote_fractions import VoteFractions
 
 _PART = 10_000
 LONGEST_ID = 200
@@ -208,11 +214,29 @@ def _add_answers(results: Results, store: Store, project_id: int, version: Versi
     results.version, results.lvm = version.name, version.lvm_identity
     results.drawn_at_random[:] = np.isin(results.task_ids, list(pool.audited))
     rows, known = pool.rows_of(results.task_ids)
+    asked = _asked_of(results.config)
     for name, head in usable_heads(heads, results.config).items():
-        probabilities = np.full((len(results), len(head.labels)), np.nan, np.float32)
+        # What heads say of scenes, or beyond labels, is kept with the queue (`gather_said`).
+        if head.sees != "embedding" or not asked[name]:
+            continue
+        tables = {
+            control.name: np.full((len(results), len(control.labels)), np.nan, np.float32)
+            for control in asked[name]
+        }
         for part in _parts(known):
-            probabilities[part] = head.predict(_embeddings(pool, rows[part]))
-        results.answers[name] = Answers(known, probabilities)
+            told = head.predict(_embeddings(pool, rows[part]))
+            for control, table in tables.items():
+                table[part] = told.of(control) if isinstance(told, VoteFractions) else told
+        results.answers |= {control: Answers(known, table) for control, table in tables.items()}
+
+
+def _asked_of(config: LabelConfig) -> dict[str, list[ChoicesControl]]:
+    """Return the lists of choices that each head answers."""
+    own = {control.name: [control] for control in learned_controls(config)}
+    return own | {
+        plan.name: [c for c in plan.controls if isinstance(c, ChoicesControl)]
+        for plan in head_plans(config)
+    }
 
 
 def _parts(known: Marks) -> Iterator[npt.NDArray[np.int64]]:

@@ -9,6 +9,7 @@ import click
 
 from ml_backend.cli.command import main, settings_with, spoken
 
+_LONGEST = 500
 _NUMBER = click.IntRange(1, 2**63 - 1)
 
 
@@ -27,6 +28,7 @@ def like(tasks: tuple[int, ...], project: int, count: int, as_json: bool) -> Non
     Likeness is in [0, 1]; 0.5 is what has nothing in common with them.
     """
     settings = settings_with()
+    from ml_backend.labelstudio.addresses import shown
     from ml_backend.loop.likeness import tasks_like
     from ml_backend.store.database import open_store
 
@@ -40,4 +42,6 @@ def like(tasks: tuple[int, ...], project: int, count: int, as_json: bool) -> Non
         return
     for one in found:
         answered = "answered" if one.is_labeled else ""
-        click.echo(f"{one.likeness:.3f}  task {one.task}  {one.image}  {answered}".rstrip())
+        # Pictures that stand inside their tasks are addresses of megabytes.
+        image = one.image if len(one.image) <= _LONGEST else shown(one.image).strip("'")
+        click.echo(f"{one.likeness:.3f}  task {one.task}  {image}  {answered}".rstrip())

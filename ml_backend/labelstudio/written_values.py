@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from ml_backend.labelstudio.bitmask import mask_to_data_url
@@ -150,9 +151,11 @@ def _allowed(control: NumberControl, value: float) -> float:
     low, high, step = control.minimum, control.maximum, control.step
     if step is not None:
         base = low or 0.0
-        value = base + round((value - base) / step) * step
-        if high is not None and value > high:
-            value = base + math.floor((high - base) / step + 1e-9) * step
+        steps = round((value - base) / step)
+        if high is not None and base + steps * step > high:
+            steps = math.floor((high - base) / step + 1e-9)
+        # As decimals: people would read 17.630000000000003.
+        value = float(Decimal(str(base)) + steps * Decimal(str(step)))
     if low is not None:
         value = max(value, low)
     return float(value if high is None else min(value, high))

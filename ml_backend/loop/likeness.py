@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from sqlalchemy import select
@@ -74,7 +75,8 @@ def tasks_like(
     table = np.asarray(rows[:], np.float32)
     scores = more_like(table, table[[place[task] for task in examples]], table[::step])
     order = np.argsort(-scores, kind="stable")
-    chosen = [row for row in order.tolist() if tasks[row].id not in set(examples)][:count]
+    own = {place[task] for task in examples}
+    chosen = list(islice((row for row in order.tolist() if row not in own), count))
     return [
         LikeTask(tasks[row].id, float(scores[row]), tasks[row].image, bool(tasks[row].is_labeled))
         for row in chosen

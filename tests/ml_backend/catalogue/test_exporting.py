@@ -43,6 +43,15 @@ HOSTILE_CONFIG = """<View><Image name="image" value="$image"/>
 <Choice value="Ring"/></Choices></View>"""
 
 
+TREE = """<View><Image name="image" value="$image"/>
+<Choices name="shape" toName="image"><Choice value="Smooth"/><Choice value="Spiral"/>
+<Choice value="Merger"/></Choices>
+<Choices name="arms" toName="image" visibleWhen="choice-selected" whenTagName="shape"
+whenChoiceValue="Spiral"><Choice value="Two"/><Choice value="Many"/></Choices></View>"""
+NUMBER = """<View><Image name="image" value="$image"/>
+<Number name="light" toName="image" min="0" max="200" step="0.5"/></View>"""
+
+
 class Listing:
     """Tasks as Label Studio lists them, with positions added to those of the world."""
 
@@ -134,6 +143,50 @@ def test_answers_are_those_that_label_studio_shows(world: World, results: Result
     rows = {int(row["task_id"]): row["shape_model"] for row in table}
     assert labels
     assert all(rows[task] == label for task, label in labels.items())
+
+
+class Asking(World):
+    """A project with a configuration of its own."""
+
+    def __init__(self, folder: Path, text: str) -> None:
+        super().__init__(folder)
+        self.label_studio.set_config(1, text)
+        self.store.projects.save(1, "Galaxies", text)
+
+    def say(self, task: int, *regions: dict[str, Any]) -> None:
+        result = [{"id": str(n), "to_name": "image", **r} for n, r in enumerate(regions)]
+        self.label_studio.annotate(task, None, 1, result=result)
+
+
+def test_the_questions_of_a_tree_have_columns_each(tmp_path: Path) -> None:
+    world = Asking(tmp_path, TREE)
+    for task in world.tasks[:24]:
+        kind = world.images[task].split("/")[2]
+        shape = {"from_name": "shape", "type": "choices", "value": {"choices": [kind]}}
+        arms = {"from_name": "arms", "type": "choices", "value": {"choices": ["Many"]}}
+        world.say(task, shape, *([arms] if kind == "Spiral" else []))
+    world.round()
+    table = results_table(gather_results(Listing(world), world.store, 1), NOW)
+    for question, labels in (("shape", KINDS), ("arms", ("Two", "Many"))):
+        columns = [table[f"{question}_probability_{label}"] for label in labels]
+        p = np.stack([part.filled(np.nan) for part in columns])
+        assert p.sum(axis=0) == pytest.approx(np.ones(60), abs=1e-4)
+    assert set(table["arms_model"]) == {"Many"}
+    world.store.close()
+
+
+def test_heads_that_see_scenes_answer_where_they_looked(tmp_path: Path) -> None:
+    world = Asking(tmp_path, NUMBER)
+    for task in world.tasks[:12]:
+        world.say(task, {"from_name": "light", "type": "number", "value": {"number": 7.5}})
+    world.round()
+    table = results_table(gather_results(Listing(world), world.store, 1), NOW)
+    shown = {p["task"] for p in world.label_studio.predictions(1, world.published)}
+    rows = np.isin(table["task_id"], list(shown))
+    assert rows.sum() == 20
+    assert (table["light_model"].mask == ~rows).all()
+    assert table["light_model"][rows].tolist() == [7.5] * 20
+    world.store.close()
 
 
 def test_the_random_sample_is_marked(tmp_path: Path) -> None:

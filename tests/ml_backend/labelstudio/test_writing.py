@@ -246,6 +246,14 @@ def test_numbers_are_such_as_the_editor_lets_people_submit(
     assert made["value"]["number"] == pytest.approx(written, abs=1e-9)
 
 
+def test_numbers_are_written_as_people_would_write_them() -> None:
+    text = '<View><Image name="i" value="$i"/><Number name="n" toName="i" {}/></View>'
+    for limits, value in (('min="8" max="30" step="0.01"', 17.63), ('min="0" step="0.1"', 125.6)):
+        config = parse_controls(text.format(limits))
+        [made] = write_answers(config, [typed("n", Number(value + 1e-4))]).result
+        assert repr(made["value"]["number"]) == repr(value)
+
+
 @pytest.mark.parametrize("answer", all_answers(), ids=lambda answer: answer.control)
 def test_kept_answers_come_back_identical(answer: TypedAnswer) -> None:
     for frame in (answer.frame, None):

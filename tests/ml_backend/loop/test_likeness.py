@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import update
 from world import World
 
 from ml_backend.cli.command import main
 from ml_backend.errors import StoreError
 from ml_backend.loop.likeness import tasks_like
+from ml_backend.store.tables import Task
 
 
 @pytest.fixture
@@ -64,3 +66,14 @@ def test_the_command_lists_them(world: World, monkeypatch: pytest.MonkeyPatch) -
     assert unknown.exit_code != 0
     assert "77" in unknown.output
     assert CliRunner().invoke(main, ["like", "--project", "1"]).exit_code != 0
+
+
+def test_pictures_inside_tasks_are_not_printed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.store.session() as session:
+        session.execute(update(Task).values(image="data:image/png;base64," + "A" * 9000))
+    monkeypatch.setenv("MODEL_DIR", str(world.folder / "data"))
+    told = CliRunner().invoke(main, ["like", str(world.tasks[2]), "--project", "1", "-k", "2"])
+    assert told.output.count("data:image/png;base64,") == 2
+    assert max(map(len, told.output.splitlines())) < 200
