@@ -83,6 +83,13 @@ class Scene:
         width, height = self.size
         return width / self.inputs.shape[2], height / self.inputs.shape[1]
 
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes, with the feature maps that are made when they are asked for."""
+        flux = 0 if self.flux is None else self.flux.nbytes
+        # The maps of the default network take about as much as its inputs.
+        return self.pixels.nbytes + flux + 2 * self.inputs.numel() * self.inputs.element_size()
+
     @cached_property
     def pyramid(self) -> tuple[Tensor, ...]:
         """The LVM's feature maps, finest first, each float32 [c, h, w].

@@ -22,7 +22,7 @@ from ml_backend.demo.project import (
     control_name,
     labelling_config,
 )
-from ml_backend.demo.services import Services
+from ml_backend.demo.services import ENVIRONMENT, Services
 from ml_backend.demo.terminal import Terminal
 from ml_backend.errors import DemoError, GalaxyLoopError
 from ml_backend.labelstudio.client import LabelStudioClient
@@ -120,6 +120,7 @@ class Demo:
         self._stack.callback(self._services.stop)
         self._services.start(self._terminal.waiting("Starting backend and worker"))
         self._settings = self._services.settings()
+        self._services.write_environment(self._services.folder.parent / ENVIRONMENT)
         self._store = open_store(self._settings)
         self._stack.callback(self._store.close)
         self._project = self._find_project(collection)
@@ -279,5 +280,7 @@ class Demo:
         say(f"  Backend page   {self._services.url}/")
         say(f"                 user {self._services.account.email}, "
             f"password {self._services.account.password}")  # fmt: skip
+        say(f"  Other projects . {self._services.folder.parent / ENVIRONMENT}; "
+            "galaxyloop connect --project N")  # fmt: skip
         say(f"  Logs and data  {self._folder}")
         say()

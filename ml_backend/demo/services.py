@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from ml_backend.demo.label_studio import LabelStudioServer
 from ml_backend.errors import DemoError
 from ml_backend.settings import Settings, load_settings
 
+ENVIRONMENT = "environment.sh"
 START_SECONDS = 120.0
 # A person is near: a single vote should not wait long. The environment may say otherwise.
 FOR_A_PERSON = {"GALAXYLOOP_SECONDS_PER_ROUND": "20", "GALAXYLOOP_POLL_SECONDS": "30"}
@@ -83,6 +85,16 @@ class Services:
             # Nothing may be fetched from model hubs.
             "HF_HUB_OFFLINE": "1",
         }
+
+    def write_environment(self, path: Path) -> None:
+        """Write what backend and worker run with, for a shell to read; for our eyes only.
+
+        With it `galaxyloop connect` and the other commands speak of this demo.
+        """
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in self.overrides.items()]
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write("\n".join(lines) + "\n")
 
     def check_port(self) -> None:
         """Raise :class:`DemoError` if the backend's port is busy."""

@@ -22,6 +22,9 @@ from models.images import ImageError, content_hash, read_image
 from models.scenes import Scene
 from models.vision_encoder import VisionEncoder
 
+MOST_BYTES = 3 * 2**30
+"""Memory that scenes held at once may take; what is beyond it is as if it could not be had."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -61,13 +64,14 @@ class SceneSource:
             Of those that were had, in order.
         got : bool [n]
             Which these are. Not had are images that are gone, broken, or other than they were
-            when they were encoded, and those after the time was up.
+            when they were encoded, and those after the time was up or the memory full.
         """
         ids = [int(task) for task in task_ids]
         tasks = self._tasks(ids)
         end = None if seconds is None else time.monotonic() + seconds
         got = np.zeros(len(ids), np.bool_)
         scenes: list[Scene] = []
+        held = 0
         waiting = iter(enumerate(ids))
         with ThreadPoolExecutor(FETCHERS) as readers:
             while part := list(islice(waiting, 2 * FETCHERS)):
@@ -76,9 +80,13 @@ class SceneSource:
                 for place, scene in readers.map(
                     lambda item: (item[0], self._scene(tasks.get(item[1]))), part
                 ):
-                    if scene is not None:
+                    if scene is not None and held < MOST_BYTES:
+                        held += scene.bytes
                         scenes.append(scene)
                         got[place] = True
+                if held >= MOST_BYTES:
+                    _log.warning("scenes_too_large", had=len(scenes), wanted=len(ids))
+                    break
                 progress(part[-1][0] + 1, len(ids))
         return scenes, got
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from sqlalchemy import select
 
 from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig, RegionControl
@@ -14,6 +15,8 @@ from ml_backend.labelstudio.reading import read_answers
 from ml_backend.labelstudio.typed import TypedAnswer, kept, restored
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Vote
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -109,10 +112,16 @@ def typed_votes(store: Store, project_id: int, control: str) -> list[TypedVote]:
     Ordered by task, then person. Skips are left out; a person without a name is told apart by the
     annotation.
     """
-    return [
-        TypedVote(vote.task_id, vote.person, restored(control, vote.answer), vote.at)
-        for vote in kept_votes(store, project_id, control)
-    ]
+    votes = []
+    for vote in kept_votes(store, project_id, control):
+        try:
+            answer = restored(control, vote.answer)
+        except ValueError as error:
+            # Written by another version of us: it costs one vote, not every round.
+            _log.warning("vote_not_read", task=vote.task_id, reason=str(error))
+            continue
+        votes.append(TypedVote(vote.task_id, vote.person, answer, vote.at))
+    return votes
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ COMMANDS = (
     "doctor",
     "demo",
     "jobs",
+    "like",
     "cancel",
     "versions",
     "rollback",
@@ -165,6 +166,8 @@ def test_all_commands_are_the_ones_tested() -> None:
         ("rollback", "--project", "3"),
         ("cancel",),
         ("cancel", "all"),
+        ("like", "--project", "3"),
+        ("like", "one", "--project", "3"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(environment: Path, arguments: tuple[str, ...]) -> None:

@@ -7,12 +7,13 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
+from sqlalchemy import select
 from stand_ins import Sky, sky, tiny_lvm
 from world import World
 
 from ml_backend.labelstudio.config import HEADS, NumberControl, parse_controls
 from ml_backend.labelstudio.reading import read_answers
-from ml_backend.loop import learning, plans
+from ml_backend.loop import doubts, learning, plans, scene_source
 from ml_backend.loop.candidates import kept_candidate
 from ml_backend.loop.gate import GateDecision
 from ml_backend.loop.head_plan import HeadPlan
@@ -22,7 +23,9 @@ from ml_backend.loop.planners import PLANNERS
 from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.prediction import Predictor
 from ml_backend.loop.rounds import RoundContext, run_round
-from ml_backend.store.tables import Ranking
+from ml_backend.loop.scene_source import SceneSource
+from ml_backend.loop.typed_votes import typed_votes
+from ml_backend.store.tables import Ranking, Vote
 from models.answers import Answer, Number
 from models.heads.base import Head, HeadError
 from models.scenes import Scene
@@ -361,6 +364,48 @@ def test_most_scenes_bound_what_is_learned_from(
     world.measure(30)
     world.round()
     assert world.versions()[-1].quality["bright"]["rows"] == 8
+
+
+def test_scenes_stop_where_the_memory_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = Numbers(tmp_path, NUMBER_ALONE)
+    world.measure(30)
+    one = world.scene(world.images[world.tasks[0]]).bytes
+    assert one > 40 * 40 * 3
+    monkeypatch.setattr(scene_source, "MOST_BYTES", 5 * one)
+    world.round()
+    assert world.versions()[-1].quality["bright"]["rows"] == 5
+
+
+def test_what_there_is_no_time_for_is_not_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doubts, "SECONDS", -1e9)
+    monkeypatch.setattr(SceneSource, "scenes", _whatever_the_time(SceneSource.scenes))
+    world = Numbers(tmp_path, NUMBER_ALONE, audit_fraction=0.0)
+    world.store.projects.save(1, options={"diversity": False})
+    world.measure(6)
+    world.round()
+    with world.store.reading() as session:
+        told = [session.get(Ranking, (world.published, task)) for task in world.tasks[6:]]
+    judged = [row for row in told if row is not None and (row.uncertainty or 0) > 0]
+    assert len(judged) == 16
+
+
+def _whatever_the_time(scenes: Any) -> Any:
+    return lambda self, tasks, seconds=None: scenes(self, tasks)
+
+
+def test_a_vote_of_another_version_of_us_costs_itself_only(world: Numbers) -> None:
+    world.measure(12)
+    world.round()
+    with world.store.session() as session:
+        vote = session.scalars(select(Vote).where(Vote.control == "bright")).first()
+        assert vote is not None
+        vote.answer = {"items": [{"kind": "telepathy"}]}
+    assert world.round(force=True).kind == "trained"
+    assert len(typed_votes(world.store, 1, "bright")) == 11
 
 
 def test_another_configuration_puts_the_head_out_of_use(
