@@ -25,6 +25,7 @@ from models.finetuning_options import FinetuningOptions
 from models.frame import Canvas, Frame, central_views
 from models.heads.base import HeadError
 from models.heads.classification import LinearHead, MultipleChoiceHead, SingleChoiceHead
+from models.heads.inputs import check_positive
 from models.heads.linear import folds_of
 from models.last_stage import BATCH, LastStage, Maps, check_tunable, joined
 from models.lvm import LVM
@@ -322,6 +323,5 @@ def _checked(
         raise HeadError("Targets must be finite fractions between 0 and 1.")
     if exclusive and np.abs(t.sum(axis=1) - 1).max() > 1e-3:
         raise HeadError("Targets of a single choice must sum to 1 in each row.")
-    if not (np.isfinite(w).all() and w.min() > 0):
-        raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+    check_positive(w)
     return t, w

@@ -206,7 +206,14 @@ def _loop_files(folder: Path) -> list[Path]:
     loop = Path(acquisition.__file__).parent
     heads = Path(resnet.__file__).parents[2] / "models" / "heads"
     names = ("acquisition.py", "diversity.py", "uncertainty.py", "training.py")
-    fitted = ("base.py", "classification.py", "crossfit.py", "landmarks.py", "linear.py")
+    fitted = (
+        "base.py",
+        "classification.py",
+        "crossfit.py",
+        "inputs.py",
+        "landmarks.py",
+        "linear.py",
+    )
     files = [*(loop / name for name in names), *(heads / name for name in fitted)]
     bank = folder / BANK_FILE
     return files + ([bank] if bank.is_file() else [])

@@ -12,6 +12,7 @@ from scipy.special import expit, softmax
 from models.calibration import fit_platt, fit_temperature
 from models.heads.base import Floats, Head, HeadError, ProbabilityHead
 from models.heads.crossfit import Model, cross_fit
+from models.heads.inputs import check_positive, finite_rows, pool_rows
 from models.heads.landmarks import Curves
 
 _BLOCK = 16384
@@ -56,9 +57,7 @@ class LinearHead(ProbabilityHead):
             followed as far as the rows that are left out speak for it.
         """
         x, t, w = self._checked(seen, targets, weights)
-        basis = None if pool is None else _finite(pool, "pool", x.shape[1])
-        if basis is not None and len(basis) == 0:
-            basis = None
+        basis = pool_rows(pool, x.shape[1])
         given = None
         if prior is not None:
             if (
@@ -171,7 +170,7 @@ class LinearHead(ProbabilityHead):
     def _checked(
         self, embeddings: ArrayLike, targets: ArrayLike, weights: ArrayLike | None
     ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-        x = _finite(embeddings, "embeddings")
+        x = finite_rows(embeddings, "embeddings")
         n, k = len(x), len(self.labels)
         t = np.asarray(targets, dtype=np.float64)
         w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -184,8 +183,7 @@ class LinearHead(ProbabilityHead):
             )
         if not (np.isfinite(t).all() and t.min() >= 0 and t.max() <= 1 + 1e-6):
             raise HeadError("Targets must be finite fractions between 0 and 1.")
-        if not (np.isfinite(w).all() and w.min() > 0):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         if self.exclusive and np.abs(t.sum(axis=1) - 1).max() > 1e-3:
             raise HeadError("Targets of a single choice must sum to 1 in each row.")
         return x, t, w
@@ -237,18 +235,3 @@ class MultipleChoiceHead(LinearHead):
         self, logits: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
     ) -> tuple[float, Any]:
         return fit_platt(logits, targets, weights)
-
-
-def _finite(array: ArrayLike, name: str, dimension: int | None = None) -> NDArray[Any]:
-    x = np.asarray(array)
-    if x.ndim != 2 or x.shape[1] == 0 or (dimension is not None and x.shape[1] != dimension):
-        wanted = "d" if dimension is None else dimension
-        raise HeadError(f"{name} must be a table [n, {wanted}], not {list(x.shape)}.")
-    x = x.astype(np.float32, copy=False)
-    bad = ~np.isfinite(x).all(axis=1)
-    if bad.any():
-        raise HeadError(
-            f"{int(bad.sum())} rows of {name} hold NaN or infinite values (first: row "
-            f"{int(np.flatnonzero(bad)[0])}); encode these images again or leave them out."
-        )
-    return x

@@ -22,6 +22,7 @@ from models.heads.centre_views import Example
 from models.heads.centres import Centres, arrays_of, net_of
 from models.heads.classification import SingleChoiceHead
 from models.heads.detection_scores import Found, brier, disagreement, fold_of
+from models.heads.inputs import check_positive
 from models.heads.judging import Judge, features
 from models.heads.left_out import LOWEST, learn_from_left_out
 from models.heads.naming import embeddings, told_by
@@ -264,8 +265,7 @@ class DetectionHead(Head):
             raise HeadError("The targets of a detection head are models.opinions.Opinions.")
         if not any(len(opinions) for opinions in targets):
             raise HeadError("There is no labelled row to fit to.")
-        if not (np.isfinite(w).all() and w.min() > 0):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         return scenes, [agreed(opinions, SHAPES[self.shape]) for opinions in targets], w
 
 

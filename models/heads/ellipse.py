@@ -17,6 +17,7 @@ from models.calibration import fit_platt
 from models.ellipses import drawn_from, ellipse_of, mean_ellipse, overlap, relative
 from models.heads.base import Floats, Head, HeadError
 from models.heads.features import as_kept, taken
+from models.heads.inputs import check_positive
 from models.heads.linear import Doubles, folds_of
 from models.heads.regression import fit_regression
 from models.opinions import Opinions
@@ -110,8 +111,7 @@ class EllipseHead(Head):
             raise HeadError(
                 f"{n} images need {n} targets and weights, not {len(targets)} and {list(w.shape)}."
             )
-        if not (np.isfinite(w).all() and w.min() > 0):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         drawn, share = self._drawn(targets, outlines)
         asked = np.isfinite(share).all(axis=1)
         if not asked.any():

@@ -12,8 +12,9 @@ from scipy.special import expit, log_expit, logit
 
 from models.answers import Labels, Stars
 from models.heads.base import Floats, HeadError, ProbabilityHead
-from models.heads.classification import SingleChoiceHead, _finite
+from models.heads.classification import SingleChoiceHead
 from models.heads.features import as_kept, taken
+from models.heads.inputs import check_positive, finite_rows
 from models.heads.linear import Doubles, folds_of
 from models.opinions import Opinions
 from models.similarity import Standard
@@ -91,7 +92,7 @@ class InterestHead(ProbabilityHead):
 
         Rows that nobody marked are left out.
         """
-        x = _finite(seen, "embeddings")
+        x = finite_rows(seen, "embeddings")
         n = len(x)
         w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
         if n == 0:
@@ -102,12 +103,11 @@ class InterestHead(ProbabilityHead):
                 f"{n} embeddings need {n} targets and weights, not {len(liked)} and "
                 f"{list(w.shape)}."
             )
-        if not (np.isfinite(w).all() and w.min() > 0):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         used = np.flatnonzero(np.isfinite(liked))
         if not len(used):
             raise HeadError("Nobody marked any of these images.")
-        basis = None if pool is None else _finite(pool, "pool", x.shape[1])
+        basis = None if pool is None else finite_rows(pool, "pool", x.shape[1])
         if basis is not None and not len(basis):
             basis = None
         chance = self._learn(x[used], liked[used], w[used], basis, seed)

@@ -124,37 +124,3 @@ class Logits:
             return cls(given["weight"], given["bias"], None, np.zeros((0, k), np.float32))
         curves = Curves(given["basis"], given["origin"], given["points"])
         return cls(given["weight"], given["bias"], curves, given["curve"])
-
-
-def finite_rows(array: ArrayLike, name: str, dimension: int | None = None) -> Floats:
-    """Return embeddings as float32 [n, d]; a `HeadError` if they are not that, or not finite."""
-    x = np.asarray(array)
-    if x.ndim != 2 or x.shape[1] == 0 or (dimension is not None and x.shape[1] != dimension):
-        wanted = "d" if dimension is None else dimension
-        raise HeadError(f"{name} must be a table [n, {wanted}], not {list(x.shape)}.")
-    x = x.astype(np.float32, copy=False)
-    bad = ~np.isfinite(x).all(axis=1)
-    if bad.any():
-        raise HeadError(
-            f"{int(bad.sum())} rows of {name} hold NaN or infinite values (first: row "
-            f"{int(np.flatnonzero(bad)[0])}); encode these images again or leave them out."
-        )
-    return x
-
-
-def positive_weights(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
-    """Return weights as float64 [n], 1 where none are given; a `HeadError` if they do not fit."""
-    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
-    if w.shape != (n,):
-        raise HeadError(f"{n} embeddings need weights [{n}], not {list(w.shape)}.")
-    if not (np.isfinite(w).all() and (w > 0).all()):
-        raise HeadError("Weights must be finite and positive; leave rows without votes out.")
-    return w
-
-
-def pool_rows(pool: ArrayLike | None, dimension: int) -> Floats | None:
-    """Return the embeddings of a pool as float32 [m, d]; None where there are none."""
-    if pool is None:
-        return None
-    rows = finite_rows(pool, "pool", dimension)
-    return rows if len(rows) else None

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from models.answers import Box
 from models.boxes import iou
 from models.heads.base import HeadError
+from models.heads.inputs import check_positive
 from models.heads.mask_network import GRID
 from models.heads.mask_training import Example
 from models.heads.sights import View
@@ -81,8 +82,7 @@ class Task:
             raise HeadError(
                 f"{n} scenes need {n} targets and weights, not {len(targets)} and {list(w.shape)}."
             )
-        if not (np.isfinite(w).all() and (w > 0).all()):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         answered = np.array([len(target) > 0 for target in targets], dtype=np.bool_)
         if not answered.any():
             raise HeadError("There is no labelled image to fit to.")

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.answers import Answer, Number
 from models.heads.base import Floats, Head, HeadError
+from models.heads.inputs import check_positive
 from models.heads.intervals import LEVELS, share_within
 from models.heads.linear import Doubles
 from models.heads.number_model import NumberModel, Said
@@ -110,8 +111,7 @@ class NumberHead(Head):
             raise HeadError(
                 f"{n} images need {n} targets and weights, not {len(targets)} and {list(w.shape)}."
             )
-        if not (np.isfinite(w).all() and w.min() > 0):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         plain, _ = people_numbers(targets, self.period)
         used = np.isfinite(plain)
         if not used.any():

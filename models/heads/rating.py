@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.answers import Answer, Stars
 from models.heads.base import Floats, Head, HeadError
+from models.heads.inputs import finite_rows, pool_rows, positive_weights
 from models.heads.landmarks import Landmarks
 from models.heads.linear import Doubles
-from models.heads.logits import Logits, finite_rows, pool_rows, positive_weights
+from models.heads.logits import Logits
 from models.heads.ordinal import step_chances
 from models.heads.ordinal_fit import OrdinalFit, StepModel
 from models.opinions import Opinions

@@ -13,6 +13,7 @@ from models.answers import Answer, Labels
 from models.galaxy_image import GalaxyImage
 from models.heads.base import Floats, Head, HeadError
 from models.heads.classification import SingleChoiceHead
+from models.heads.inputs import check_positive
 from models.metrics import log_losses
 from models.opinions import Opinions
 from models.restoration_inputs import RestorationError
@@ -85,8 +86,7 @@ class RestorationHead(Head):
                 f"{len(scenes)} scenes need as many opinions and weights, not {len(opinions)} and "
                 f"{list(w.shape)}."
             )
-        if not (np.isfinite(w).all() and (w > 0).all()):
-            raise HeadError("Weights must be finite and positive; leave rows without votes out.")
+        check_positive(w)
         accepted = [verdict_of(opinion, self.labels) for opinion in opinions]
         known = [row for row, share in enumerate(accepted) if share is not None]
         if not known:

@@ -12,7 +12,8 @@ from models.answers import Answer, Labels
 from models.heads.base import Floats, Head, HeadError
 from models.heads.classification import SingleChoiceHead
 from models.heads.dirichlet import Doubles, VoteCalibration, information, vote_losses
-from models.heads.logits import Logits, finite_rows, pool_rows, positive_weights
+from models.heads.inputs import finite_rows, pool_rows, positive_weights
+from models.heads.logits import Logits
 from models.heads.question_fit import QuestionFit, usual_level
 from models.heads.questions import Question, QuestionTree
 from models.heads.vote_fractions import VoteFractions
