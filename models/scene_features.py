@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -13,6 +14,8 @@ from models.photometry import MEASURED, quick_measurements
 from models.scenes import Scene
 
 _AT_ONCE = 16
+# Several numbers are asked of one scene; each takes milliseconds to describe.
+_KNOWN: WeakKeyDictionary[Scene, NDArray[np.float32]] = WeakKeyDictionary()
 
 
 def scene_features(scenes: Sequence[Scene]) -> NDArray[np.float32]:
@@ -42,8 +45,11 @@ def scene_features(scenes: Sequence[Scene]) -> NDArray[np.float32]:
             raise ValueError("The scenes were made with several LVMs; make them with one.")
     if not scenes:
         return np.zeros((0, MEASURED), dtype=np.float32)
-    rows = np.hstack([[quick_measurements(scene) for scene in scenes], list(_embedded(scenes))])
-    return np.asarray(rows, dtype=np.float32)
+    new = [scene for scene in dict.fromkeys(scenes) if scene not in _KNOWN]
+    if new:
+        rows = np.hstack([[quick_measurements(scene) for scene in new], list(_embedded(new))])
+        _KNOWN.update(zip(new, np.asarray(rows, dtype=np.float32), strict=True))
+    return np.stack([_KNOWN[scene] for scene in scenes])
 
 
 def _embedded(scenes: Sequence[Scene]) -> Iterator[NDArray[Any]]:

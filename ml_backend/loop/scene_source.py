@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-from sqlalchemy import select
 
 from ml_backend.errors import FetchError
 from ml_backend.loop.encoding import FETCHERS, Fetcher, image_limits
+from ml_backend.loop.task_images import made_of, tasks_of
 from ml_backend.pictures.addresses import extension_of
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Task
-from models.images import ImageError, content_hash, read_image
+from models.images import ImageError, read_image
 from models.scenes import Scene
 from models.vision_encoder import VisionEncoder
 
@@ -41,22 +41,19 @@ class SceneSource:
     def __init__(self, store: Store, fetcher: Fetcher, lvm: VisionEncoder) -> None:
         self._store, self._fetcher, self.lvm = store, fetcher, lvm
         self._limits = image_limits(store.settings)
+        # Several heads ask about the same tasks; those asked for last stand at the end.
+        self._kept: dict[int, Scene] = {}
 
     def scenes(
-        self,
-        task_ids: Sequence[int] | npt.NDArray[np.int64],
-        seconds: float | None = None,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        self, task_ids: Sequence[int] | npt.NDArray[np.int64], seconds: float | None = None
     ) -> tuple[list[Scene], npt.NDArray[np.bool_]]:
-        """Return the scenes of tasks.
+        """Return the scenes of tasks; those that are still held are not fetched again.
 
         Parameters
         ----------
         task_ids : int [n]
         seconds : float, optional
             Stop when this much time has passed.
-        progress : callable
-            Called with (done, total); may raise to stop.
 
         Returns
         -------
@@ -67,28 +64,39 @@ class SceneSource:
             when they were encoded, and those after the time was up or the memory full.
         """
         ids = [int(task) for task in task_ids]
-        tasks = self._tasks(ids)
+        tasks = tasks_of(self._store, [task for task in ids if task not in self._kept])
         end = None if seconds is None else time.monotonic() + seconds
         got = np.zeros(len(ids), np.bool_)
         scenes: list[Scene] = []
         held = 0
+
+        def had(task: int) -> Scene | None:
+            return self._kept.get(task) or self._scene(tasks.get(task))
+
         waiting = iter(enumerate(ids))
         with ThreadPoolExecutor(FETCHERS) as readers:
             while part := list(islice(waiting, 2 * FETCHERS)):
                 if end is not None and time.monotonic() > end:
                     break
-                for place, scene in readers.map(
-                    lambda item: (item[0], self._scene(tasks.get(item[1]))), part
-                ):
+                found = readers.map(had, [task for _, task in part])
+                for (place, task), scene in zip(part, list(found), strict=True):
                     if scene is not None and held < MOST_BYTES:
                         held += scene.bytes
                         scenes.append(scene)
                         got[place] = True
+                        self._keep(task, scene)
                 if held >= MOST_BYTES:
                     _log.warning("scenes_too_large", had=len(scenes), wanted=len(ids))
                     break
-                progress(part[-1][0] + 1, len(ids))
         return scenes, got
+
+    def _keep(self, task: int, scene: Scene) -> None:
+        """Hold a scene, and let go of those asked for longest ago where the memory is full."""
+        self._kept.pop(task, None)
+        self._kept[task] = scene
+        total = sum(one.bytes for one in self._kept.values())
+        while total > MOST_BYTES and len(self._kept) > 1:
+            total -= self._kept.pop(next(iter(self._kept))).bytes
 
     def of_bytes(self, data: bytes, address: str) -> Scene:
         """Return the scene of an image file.
@@ -111,25 +119,9 @@ class SceneSource:
     def _scene(self, task: Task | None) -> Scene | None:
         if task is None:
             return None
-        try:
-            data = self._fetcher.fetch(task.image)
-            # Another image than the one that people answered for teaches nothing.
-            if content_hash(data, extension_of(task.image)) != task.content_hash:
-                return None
-            return self.of_bytes(data, task.image)
-        except (FetchError, ImageError) as error:
-            _log.info("no_scene", task=task.id, reason=str(error))
-            return None
-
-    def _tasks(self, ids: Sequence[int], at_once: int = 500) -> dict[int, Task]:
-        found: dict[int, Task] = {}
-        with self._store.reading() as session:
-            for start in range(0, len(ids), at_once):
-                chosen = select(Task).where(
-                    Task.id.in_(ids[start : start + at_once]), Task.content_hash.is_not(None)
-                )
-                found |= {task.id: task for task in session.scalars(chosen)}
-        return found
+        return made_of(
+            task, self._fetcher.fetch, self._limits, lambda image: Scene.of(image, self.lvm)
+        )
 
 
 class RecentScenes:

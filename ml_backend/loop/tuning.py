@@ -8,32 +8,30 @@ what it has encoded by then is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import numpy as np
 import numpy.typing as npt
 import structlog
-from sqlalchemy import select
 
-from ml_backend.errors import FetchError, GalaxyLoopError, StoreError
+from ml_backend.errors import GalaxyLoopError, StoreError
 from ml_backend.labelstudio.config import parse_controls
 from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.encoding import FETCHERS, encode_missing, image_limits, missing_images
 from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool, load_pool
 from ml_backend.loop.project_lvm import lvm_in_use, tuned_lvm
+from ml_backend.loop.task_images import made_of, tasks_of
 from ml_backend.loop.trial import withheld
 from ml_backend.loop.work import RoundContext
-from ml_backend.pictures.addresses import extension_of
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Task, Tuning
 from ml_backend.store.tuned_lvms import tuned_folder, write_tuned
 from models.finetuning import finetune, frame_for_tuning
 from models.frame import Canvas, Frame
 from models.heads.base import HeadError
-from models.images import ImageError, ImageLimits, content_hash, read_image
 from models.sunet import LVMError
 from models.vision_encoder import VisionEncoder
 
@@ -191,7 +189,7 @@ def _shown(store: Store, votes: Consensus, seed: int) -> tuple[npt.NDArray[np.in
     usable = votes.weights > 0
     if not votes.multiple:
         usable &= np.abs(votes.targets.sum(axis=1) - 1) < 1e-3
-    tasks = _tasks(store, votes.task_ids)
+    tasks = tasks_of(store, votes.task_ids.tolist())
     # An image that was imported twice would tell: its twin is kept from tuning, too.
     hidden = {tasks[int(number)].content_hash for number in kept if int(number) in tasks}
     free = [
@@ -204,16 +202,6 @@ def _shown(store: Store, votes: Consensus, seed: int) -> tuple[npt.NDArray[np.in
     return chosen, [tasks[int(number)] for number in chosen]
 
 
-def _tasks(store: Store, numbers: npt.NDArray[np.int64], at_once: int = 500) -> dict[int, Task]:
-    found: dict[int, Task] = {}
-    with store.reading() as session:
-        for start in range(0, len(numbers), at_once):
-            part = numbers[start : start + at_once].tolist()
-            chosen = select(Task).where(Task.id.in_(part), Task.content_hash.is_not(None))
-            found |= {task.id: task for task in session.scalars(chosen)}
-    return found
-
-
 def _canvases(
     context: RoundContext, tasks: Sequence[Task], frame: Frame
 ) -> tuple[Canvas, npt.NDArray[np.bool_]]:
@@ -221,7 +209,7 @@ def _canvases(
     limits = image_limits(context.store.settings)
 
     def draw(task: Task) -> Canvas | None:
-        return _drawn(context.fetcher.fetch, task, frame, limits)
+        return made_of(task, context.fetcher.fetch, limits, frame.draw)
 
     canvases = np.zeros((len(tasks), frame.side, frame.side, 3), np.uint8)
     got = np.zeros(len(tasks), np.bool_)
@@ -238,21 +226,6 @@ def _canvases(
     if not got.any():
         raise HeadError("No labelled galaxy is left for tuning.")
     return canvases if got.all() else canvases[got], got
-
-
-def _drawn(
-    fetch: Callable[[str], bytes], task: Task, frame: Frame, limits: ImageLimits
-) -> Canvas | None:
-    try:
-        data = fetch(task.image)
-        extension = extension_of(task.image)
-        # Another image than the one that people answered for teaches nothing.
-        if content_hash(data, extension) != task.content_hash:
-            return None
-        return frame.draw(read_image(data, limits, extension))
-    except (FetchError, ImageError) as error:
-        _log.info("image_not_had_again", task=task.id, reason=str(error))
-        return None
 
 
 def _parts(tasks: Sequence[Task], size: int) -> Iterator[Sequence[Task]]:
