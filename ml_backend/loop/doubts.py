@@ -20,7 +20,7 @@ CANDIDATES = 200
 SECONDS = 30.0
 """Longest time that a round spends on fetching them, and again on judging them."""
 
-_BLOCK, _AT_ONCE = 16384, 16
+_AT_ONCE = 16
 
 
 def doubts(
@@ -49,11 +49,7 @@ def doubts(
         if head.sees == "scene":
             dense[plan.name] = head
             continue
-        told = np.zeros(len(pool.task_ids), np.float32)
-        for start in range(0, len(told), _BLOCK):
-            block = np.asarray(pool.embeddings[start : start + _BLOCK], np.float32)
-            told[start : start + _BLOCK] = head.uncertainty(block)
-        found[plan.name] = told
+        found[plan.name] = pool.scored(head.uncertainty)
     if dense and scenes is not None:
         found |= _dense(dense, pool, scenes, rng)
     return found

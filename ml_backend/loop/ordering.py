@@ -23,8 +23,6 @@ from models.heads.base import Head
 from models.heads.interest import InterestHead
 from models.heads.interest_order import interest_order
 
-_BLOCK = 16384
-
 
 @dataclass(frozen=True)
 class OrderOptions:
@@ -145,13 +143,7 @@ def _interest(
 ) -> npt.NDArray[np.float64] | None:
     """How probably rows of the pool are of interest; None where nobody asks for that."""
     head = next((head for head in heads.values() if isinstance(head, InterestHead)), None)
-    if head is None:
-        return None
-    found = np.empty(len(rows))
-    for start in range(0, len(rows), _BLOCK):
-        part = rows[start : start + _BLOCK]
-        found[start : start + _BLOCK] = head.interest(np.asarray(pool.embeddings[part]))
-    return found
+    return None if head is None else pool.scored(head.interest, rows)
 
 
 def _mixed(

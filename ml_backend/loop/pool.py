@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,8 @@ from ml_backend.store.rows import StoredRows
 from ml_backend.store.tables import Task, Vote
 
 Ids = npt.NDArray[np.int64]
+
+_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,18 @@ class Pool:
             return np.zeros(len(task_ids), np.int64), np.zeros(len(task_ids), np.bool_)
         at = np.searchsorted(self.task_ids, task_ids).clip(0, len(self.task_ids) - 1)
         return at, np.asarray(self.task_ids[at] == task_ids)
+
+    def scored(
+        self, score: Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]], rows: Ids | None = None
+    ) -> npt.NDArray[Any]:
+        """Return a score of each embedding (or of those of `rows`), read in blocks."""
+        count = len(self.task_ids) if rows is None else len(rows)
+        parts = []
+        for start in range(0, max(count, 1), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            block = self.embeddings[part if rows is None else rows[part]]
+            parts.append(score(np.asarray(block, np.float32)))
+        return np.concatenate(parts)
 
 
 def load_pool(

@@ -138,15 +138,13 @@ def suggest(
     """
     found = []
     for row, size in zip(head.answers(seen), sizes, strict=True):
-        typed = [
-            TypedAnswer(
-                control.name,
-                tuple(Item(answer) for answer in _said_of(control, row)),
-                Frame(*size) if size is not None and isinstance(control, RegionControl) else None,
-            )
-            for control in plan.controls
-        ]
-        typed = [answer for answer in typed if answer.items or _is_mark(config, answer)]
+        typed = []
+        for control in plan.controls:
+            items = tuple(Item(answer) for answer in _said_of(control, row))
+            marks = isinstance(control, RegionControl)
+            if items or marks:
+                frame = Frame(*size) if marks and size is not None else None
+                typed.append(TypedAnswer(control.name, items, frame))
         written = write_answers(config, typed)
         if written.problems:
             _log.warning("suggestion_left_out", control=plan.name, problems=written.problems[:3])
@@ -177,10 +175,6 @@ def _said_of(control: Control, row: Sequence[Answer]) -> list[Answer]:
         if all(name in control.labels for name in names) and (own or names == answer.labels):
             mine.append(Labels(names, score=answer.score))
     return mine[:1]
-
-
-def _is_mark(config: LabelConfig, answer: TypedAnswer) -> bool:
-    return isinstance(config.find(answer.control), RegionControl)
 
 
 def _as_kept(answer: TypedAnswer) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from world import World
 
 from ml_backend.labelstudio.config import HEADS, NumberControl, parse_controls
 from ml_backend.labelstudio.reading import read_answers
-from ml_backend.loop import doubts, learning, plans, scene_source
+from ml_backend.loop import doubts, learning, plans, pool, scene_source
 from ml_backend.loop.candidates import kept_candidate
 from ml_backend.loop.gate import GateDecision
 from ml_backend.loop.head_plan import HeadPlan
@@ -364,6 +364,36 @@ def test_most_scenes_bound_what_is_learned_from(
     world.measure(30)
     world.round()
     assert world.versions()[-1].quality["bright"]["rows"] == 8
+
+
+def test_an_image_is_fetched_once_for_all_heads(tmp_path: Path) -> None:
+    two = NUMBER_ALONE.replace("</View>", '<Number name="again" toName="image"/></View>')
+    world = Numbers(tmp_path, two)
+    for task in world.tasks[:6]:
+        regions = [
+            {"id": name, "type": "number", "from_name": name, "to_name": "image",
+             "value": {"number": world.value(task)}, "origin": "manual"}
+            for name in ("bright", "again")
+        ]  # fmt: skip
+        world.label_studio.annotate(task, None, result=regions)
+    world.round()
+    assert set(world.versions()[-1].quality) == {"bright", "again"}
+    # Once to be encoded, and once for both heads: to learn from it, or to judge and to answer.
+    counts = {task: world.sky.fetched.count(world.images[task]) for task in world.tasks}
+    assert set(counts.values()) == {2}
+
+
+def test_scores_are_read_in_blocks(world: Numbers, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.measure(12)
+    world.round()
+    embeddings = world.store.embeddings(tiny_lvm().identity)
+    loaded = pool.load_pool(world.store, 1, parse_controls(CONFIG), embeddings)
+    whole = loaded.scored(lambda rows: rows.sum(axis=1))
+    monkeypatch.setattr(pool, "_BLOCK", 7)
+    np.testing.assert_array_equal(loaded.scored(lambda rows: rows.sum(axis=1)), whole)
+    some = np.array([40, 3, 17])
+    np.testing.assert_array_equal(loaded.scored(lambda rows: rows.sum(axis=1), some), whole[some])
+    assert loaded.scored(lambda rows: rows.sum(axis=1), some[:0]).shape == (0,)
 
 
 def test_scenes_stop_where_the_memory_is_full(
