@@ -10,7 +10,9 @@ import structlog
 from flask import Flask, Response, request
 
 from ml_backend.dashboard.checkups import Checkups, Finding
+from ml_backend.dashboard.contents import PAGES
 from ml_backend.dashboard.pages import create_pages
+from ml_backend.dashboard.site import DashboardContext, register_dashboard
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.pictures.cache import PictureCache
@@ -123,6 +125,10 @@ def create_app(
     app.register_blueprint(create_pictures(addresses, maker, settings.max_picture_requests))
     checkups = Checkups(check or (lambda: _doctor(settings, store)))
     app.register_blueprint(create_pages(settings, store, checkups, STATUS))
+    context = DashboardContext(
+        settings, store, maker, checkups, lambda: LabelStudioClient.from_settings(settings)
+    )
+    register_dashboard(app, context, PAGES, store.dashboard_secret())
     return app
 
 

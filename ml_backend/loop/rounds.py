@@ -38,6 +38,7 @@ from ml_backend.loop.candidates import (
     train_candidate,
 )
 from ml_backend.loop.cleaning import clean_disk
+from ml_backend.loop.figures import keep_figures
 from ml_backend.loop.project_lvm import seen_tasks
 from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
 from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
@@ -85,6 +86,8 @@ def run_round(
         work.take_in(read)
         note_stand_in(work)
         _go_on_or_begin(work, force=bool(wishes.get("force") or project.training_requested_at))
+    with work.timed("figures", 0.95, "Counting what the pages show"):
+        keep_figures(context.store, project_id, read.config, work.pool)
     consume_hints(context.store, project)
     labels = int(work.pool.is_voted.sum())
     work.report.tune = wants_tuning(context.store, project_id, work.used.base, labels)

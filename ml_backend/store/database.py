@@ -22,13 +22,14 @@ from sqlalchemy.orm import Session, sessionmaker
 from ml_backend.errors import SettingsError, StoreError
 from ml_backend.pictures.addresses import PictureAddresses
 from ml_backend.settings import Settings
+from ml_backend.store.accounts import AccountStore
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.jobs import JobStore
 from ml_backend.store.projects import ProjectStore
-from ml_backend.store.secrets import picture_secret, webhook_secret
+from ml_backend.store.secrets import dashboard_secret, picture_secret, webhook_secret
 from ml_backend.store.tunings import TuningStore
 
-HEAD = "0003"
+HEAD = "0004"
 """Newest revision of the schema that this program knows."""
 
 _LOCK_KEY = 0x6761_6C61  # any constant will do, for PostgreSQL's advisory lock
@@ -48,6 +49,7 @@ class Store:
     jobs : JobStore
     projects : ProjectStore
     tunings : TuningStore
+    accounts : AccountStore
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
@@ -61,6 +63,7 @@ class Store:
         self.jobs = JobStore(self.session, self.reading)
         self.projects = ProjectStore(self.session, self.reading, settings)
         self.tunings = TuningStore(self.session, self.reading)
+        self.accounts = AccountStore(self.session, self.reading)
         self._embeddings: dict[str, EmbeddingStore] = {}
         self._lock = threading.Lock()
 
@@ -109,6 +112,10 @@ class Store:
     def picture_secret(self) -> str:
         """Return the secret that signs addresses of pictures, made once when it is not set."""
         return picture_secret(self.settings)
+
+    def dashboard_secret(self) -> str:
+        """Return the secret that signs the dashboard's cookies, made once."""
+        return dashboard_secret(self.settings)
 
     def picture_addresses(self) -> PictureAddresses:
         """Return what makes and reads the addresses of our pictures."""

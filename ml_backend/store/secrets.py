@@ -1,4 +1,4 @@
-"""The secrets that we make ourselves: what webhooks must carry, what signs pictures' addresses."""
+"""The secrets that we make ourselves: of webhooks, of pictures' addresses, of the dashboard."""
 
 from __future__ import annotations
 
@@ -35,6 +35,18 @@ def picture_secret(settings: Settings) -> str:
     given = settings.picture_secret.get_secret_value()
     remedy = "Delete it and import tasks with pictures again."
     return given or _kept(settings, "picture-secret", "GALAXYLOOP_PICTURE_SECRET", remedy)
+
+
+def dashboard_secret(settings: Settings) -> str:
+    """Return the secret that signs the dashboard's cookies, kept in the data folder (made once).
+
+    Raises
+    ------
+    StoreError
+        The file can be neither read nor made, or is empty.
+    """
+    remedy = "Delete it: people log in again."
+    return _kept(settings, "dashboard-secret", "MODEL_DIR", remedy)
 
 
 def _kept(settings: Settings, name: str, setting: str, remedy: str) -> str:

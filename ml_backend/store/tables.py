@@ -108,6 +108,10 @@ class Task(Base):
     updated_at: Mapped[datetime | None]
     is_labeled: Mapped[bool] = mapped_column(default=False)
     """Label Studio has all the annotations that it wants and serves the task no more."""
+    overlap: Mapped[int | None]
+    """Annotations that Label Studio wants of it."""
+    annotations: Mapped[int] = mapped_column(default=0)
+    """Annotations that Label Studio has of it, cancelled ones not counted."""
     audit: Mapped[bool] = mapped_column(default=False)
     """The task was served by the audit arm."""
     removed: Mapped[bool] = mapped_column(default=False)
@@ -142,6 +146,11 @@ class Vote(Base):
     """Version of the pre-annotation that the annotator saw."""
     accepted: Mapped[bool | None]
     """The answer equals the pre-annotation; None where none was shown."""
+    agrees: Mapped[bool | None]
+    """The answer equals what the published version would have suggested, shown or not; None where
+    it had none."""
+    ground_truth: Mapped[bool] = mapped_column(default=False)
+    """Flagged in Label Studio as the known answer."""
     audit: Mapped[bool] = mapped_column(default=False)
     """The task came from the audit arm."""
     problem: Mapped[str | None] = mapped_column(Text)

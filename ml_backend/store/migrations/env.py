@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from ml_backend.store import crowd_tables, dashboard_tables  # noqa: F401  they join Base
 from ml_backend.store.tables import Base
 
 connection = context.config.attributes["connection"]

@@ -1,0 +1,8 @@
+"""The pages of each project, in the order of the navigation; the one place where a page joins."""
+
+from __future__ import annotations
+
+from ml_backend.dashboard.progress_page import create_progress
+from ml_backend.dashboard.site import DashboardPage
+
+PAGES = (DashboardPage("progress", "Progress", create_progress),)

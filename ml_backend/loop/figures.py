@@ -1,0 +1,60 @@
+"""Figures: what pages show of a project, counted once a round and kept.
+
+A maker reads the store and returns plain JSON; the dashboard reads that, so that a page of a
+project with a million tasks costs one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.pool import Pool
+from ml_backend.store.dashboard_tables import Figure
+from ml_backend.store.database import Store
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class FigureContext:
+    """What a maker of figures works with: the round's pool and configuration, and the store."""
+
+    store: Store
+    project_id: int
+    config: LabelConfig
+    pool: Pool
+    now: datetime
+
+
+Maker = Callable[[FigureContext], dict[str, Any]]
+
+MAKERS: dict[str, Maker] = {}
+"""By the name under which `Figure` keeps it; the one place where figures join."""
+
+
+def keep_figures(
+    store: Store, project_id: int, config: LabelConfig, pool: Pool, now: datetime | None = None
+) -> None:
+    """Count all figures of a project and keep them; one that fails costs only itself."""
+    context = FigureContext(store, project_id, config, pool, now or datetime.now(UTC))
+    made: dict[str, Mapping[str, Any]] = {}
+    for name, maker in MAKERS.items():
+        try:
+            made[name] = maker(context)
+        except Exception:  # noqa: BLE001
+            _log.exception("figure_failed", project=project_id, figure=name)
+    with store.session() as session:
+        for name, data in made.items():
+            session.merge(Figure(project_id=project_id, name=name, at=context.now, data=dict(data)))
+
+
+def kept_figure(store: Store, project_id: int, name: str) -> Figure | None:
+    """Return a figure as it was last kept; None before the first round."""
+    with store.reading() as session:
+        return session.get(Figure, (project_id, name))
