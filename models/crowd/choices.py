@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
+from models.crowd.anchoring import anchored
 from models.crowd.correlation import fit_correlation, worth
 from models.crowd.difficulty import difficulties
 from models.crowd.population import Population
@@ -111,9 +112,9 @@ class ChoiceCrowd:
         posterior[known] = clamped[known]
         evidence = np.zeros((n, k))
         prevalence = np.full(k, 1 / k)
-        counts = np.zeros((votes.shape[1], k, k))
+        counts: Floats = np.zeros((votes.shape[1], k, k))
         for _ in range(_STEPS):
-            counts = votes.confusions(posterior * checked[:, None])
+            counts = anchored(votes.confusions(posterior * checked[:, None]))
             population = population.learned(counts)
             rows = counts + population.prior
             evidence = votes.evidence(np.log(rows / rows.sum(axis=2, keepdims=True)))
