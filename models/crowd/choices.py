@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
+from models.crowd.anchoring import anchored
 from models.crowd.correlation import fit_correlation, worth
 from models.crowd.difficulty import difficulties
 from models.crowd.population import Population
@@ -120,7 +121,7 @@ class ChoiceCrowd:
         counts: Floats = np.zeros((votes.shape[1], k, k))
         confusion = population.confusion(counts)
         for _ in range(_STEPS):
-            counts = votes.confusions(posterior * checked[:, None])
+            counts = anchored(votes.confusions(posterior * checked[:, None]))
             population = population.learned(counts)
             confusion = population.confusion(counts)
             evidence = votes.evidence(np.log(confusion))
