@@ -1,0 +1,1 @@
+"""Crowds: what people of unequal skill say together, and what one more answer would be worth."""
