@@ -27,17 +27,30 @@ class Said:
     people : dict of int to list of dict
         `ml_backend.labelstudio.typed.kept` answers, one per person. Rows that nobody answered
         have no entry.
+    persons : dict of int to list of str
+        Who gave the answers of `people`, in their order.
     model : dict of int to dict
         The published version's kept answer.
     """
 
     control: str
     people: dict[int, list[Kept]] = field(default_factory=dict)
+    persons: dict[int, list[str]] = field(default_factory=dict)
     model: dict[int, Kept] = field(default_factory=dict)
 
     def of_people(self, row: int) -> list[TypedAnswer]:
         """Return one answer per person, without those that cannot be read any more."""
-        return [told for made in self.people.get(row, ()) if (told := self._restored(made))]
+        return [told for _, told in self.by_person(row)]
+
+    def by_person(self, row: int) -> list[tuple[str, TypedAnswer]]:
+        """Return who said what, as of `of_people`."""
+        made = self.people.get(row, ())
+        names = self.persons.get(row) or [f"nobody {row} {place}" for place in range(len(made))]
+        return [
+            (name, told)
+            for name, one in zip(names, made, strict=True)
+            if (told := self._restored(one))
+        ]
 
     def of_model(self, row: int) -> TypedAnswer | None:
         """Return the model's answer; None where it has none."""
@@ -71,6 +84,7 @@ def gather_said(
         for vote in kept_votes(store, project_id, name):
             if vote.task_id in rows:
                 said.people.setdefault(rows[vote.task_id], []).append(vote.answer)
+                said.persons.setdefault(rows[vote.task_id], []).append(vote.person)
     if not found or not version:
         return found
     with store.reading() as session:

@@ -98,10 +98,13 @@ class NumberCrowd:
         n, p = shape
         counts, asked = np.bincount(tasks, minlength=n), np.bincount(people, minlength=p)
         known = np.zeros(n, np.bool_) if gold is None else np.isfinite(gold)
-        values = _start(tasks, given, n, period)
+        values: Floats = _start(tasks, given, n, period)
         if gold is not None:
             values[known] = gold[known]
-        bias, bias_variance = np.zeros(p), np.zeros(p)
+        bias: Floats = np.zeros(p)
+        bias_variance: Floats = np.zeros(p)
+        variance: Floats
+        doubt: Floats
         base = _typical_variance(_wrapped(given - values[tasks], period), counts[tasks], given)
         least = base * 1e-6
         variance, spread, doubt = np.full(p, base), base / 4, np.zeros(n)

@@ -111,9 +111,9 @@ def test_one_answer_is_its_own_value_and_nobody_s_is_missing() -> None:
     )
 )
 def test_any_answers_give_finite_values_within_reach(votes: Any) -> None:
-    tasks, people, answers = (np.array(column) for column in zip(*votes, strict=True)) if votes else (
-        np.zeros(0, int), np.zeros(0, int), np.zeros(0)
-    )  # fmt: skip
+    tasks = np.array([vote[0] for vote in votes], np.int64)
+    people = np.array([vote[1] for vote in votes], np.int64)
+    answers = np.array([vote[2] for vote in votes], np.float64)
     fitted = NumberCrowd.fit(tasks, people, answers, (5, 4))
     there = fitted.counts > 0
     assert np.isfinite(fitted.values[there]).all()
