@@ -1,1 +1,1 @@
-"""Crowds: what people of unequal skill say together, and what one more answer would be worth."""
+"""The crowd: what the answers of several people say together, and how far to trust each."""
