@@ -24,18 +24,15 @@ class Said:
     Attributes
     ----------
     control : str
-    people : dict of int to list of dict
-        `ml_backend.labelstudio.typed.kept` answers, one per person. Rows that nobody answered
-        have no entry.
-    persons : dict of int to list of str
-        Who gave the answers of `people`, in their order.
+    people : dict of int to dict of str to dict
+        `ml_backend.labelstudio.typed.kept` answers, by person. Rows that nobody answered have no
+        entry.
     model : dict of int to dict
         The published version's kept answer.
     """
 
     control: str
-    people: dict[int, list[Kept]] = field(default_factory=dict)
-    persons: dict[int, list[str]] = field(default_factory=dict)
+    people: dict[int, dict[str, Kept]] = field(default_factory=dict)
     model: dict[int, Kept] = field(default_factory=dict)
 
     def of_people(self, row: int) -> list[TypedAnswer]:
@@ -44,12 +41,10 @@ class Said:
 
     def by_person(self, row: int) -> list[tuple[str, TypedAnswer]]:
         """Return who said what, as of `of_people`."""
-        made = self.people.get(row, ())
-        names = self.persons.get(row) or [f"nobody {row} {place}" for place in range(len(made))]
         return [
             (name, told)
-            for name, one in zip(names, made, strict=True)
-            if (told := self._restored(one))
+            for name, made in self.people.get(row, {}).items()
+            if (told := self._restored(made))
         ]
 
     def of_model(self, row: int) -> TypedAnswer | None:
@@ -83,8 +78,7 @@ def gather_said(
     for name, said in found.items():
         for vote in kept_votes(store, project_id, name):
             if vote.task_id in rows:
-                said.people.setdefault(rows[vote.task_id], []).append(vote.answer)
-                said.persons.setdefault(rows[vote.task_id], []).append(vote.person)
+                said.people.setdefault(rows[vote.task_id], {})[vote.person] = vote.answer
     if not found or not version:
         return found
     with store.reading() as session:
