@@ -30,11 +30,14 @@ class Agreed:
         Share of the people who looked that marked it, in (0, 1].
     labels : dict of str to float
         Share of those who marked it that gave each label; they sum to 1.
+    people : tuple of int
+        Places in the opinions of those who marked it.
     """
 
     shape: Shape
     share: float
     labels: dict[str, float]
+    people: tuple[int, ...] = ()
 
 
 def agreed(
@@ -65,7 +68,8 @@ def agreed(
         Most agreed first, then in the order drawn; empty where nobody looked.
     """
     groups: list[list[Shape]] = []
-    for answers in opinions.by_person:
+    marked_by: list[list[int]] = []
+    for person, answers in enumerate(opinions.by_person):
         mine = [answer for answer in answers if isinstance(answer, kind)]
         pairs = [
             (max(overlap(shape, other, reach) for other in group), i, g)
@@ -79,9 +83,14 @@ def agreed(
         for i, shape in enumerate(mine):
             if i in taken:
                 groups[taken[i]].append(shape)
+                marked_by[taken[i]].append(person)
             else:
                 groups.append([shape])
-    found = [_fused(group, len(opinions)) for group in groups]
+                marked_by.append([person])
+    found = [
+        replace(_fused(group, len(opinions)), people=tuple(people))
+        for group, people in zip(groups, marked_by, strict=True)
+    ]
     return sorted(found, key=lambda one: -one.share)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from models.agreement import SAME, agreed
 from models.answers import Box, Ellipse, Mask, Point, Polygon, Shape
 from models.boxes import overlap
+from models.mask_agreement import fused_pixels
 from models.opinions import Opinions
 
 OVERLAP = 0.3
@@ -21,10 +22,15 @@ NEAR = 0.03
 
 @dataclass(frozen=True)
 class Fused:
-    """One object: its shape, and how many people marked it."""
+    """One object: its shape, and the places of those who marked it."""
 
     shape: Shape
-    persons: int
+    people: tuple[int, ...]
+
+    @property
+    def persons(self) -> int:
+        """How many people marked it."""
+        return len(self.people)
 
 
 def fuse(people: Sequence[Sequence[Shape]], diagonal: float) -> list[Fused]:
@@ -42,30 +48,35 @@ def fuse(people: Sequence[Sequence[Shape]], diagonal: float) -> list[Fused]:
     list of Fused
         Boxes, ellipses and points: see `models.agreement.agreed`; the label is the one that most
         of them gave. Outlines and masks are of one object where they overlap and have the same
-        label, since things of several labels may well lie on one another; of masks each pixel is
-        taken that at least half of those painted who marked the object, of outlines the one whose
-        bounds the others' overlap most.
+        label, since things of several labels may well lie on one another; of masks the pixels are
+        taken that people agree on (`models.mask_agreement.fused_pixels`), of outlines the one
+        whose bounds the others' overlap most.
     """
     opinions = Opinions.of(*people)
     # The distance at which two points overlap by `SAME`, see `models.boxes.overlap`.
     reach = NEAR * diagonal / math.sqrt(1 / SAME - 1)
     fused = [
-        Fused(replace(one.shape, score=None), round(one.share * len(people)))
+        Fused(replace(one.shape, score=None), one.people)
         for kind in (Box, Ellipse, Point)
         for one in agreed(opinions, kind, reach=reach)
     ]
     painted = [[s for s in shapes if isinstance(s, Mask | Polygon)] for shapes in people]
     groups: list[list[Shape]] = []
-    for shapes in painted:
+    marked_by: list[list[int]] = []
+    for person, shapes in enumerate(painted):
         taken: set[int] = set()
         for shape in shapes:
             place = _group(groups, taken, shape)
             if place is None:
                 groups.append([])
+                marked_by.append([])
                 place = len(groups) - 1
             taken.add(place)
             groups[place].append(shape)
-    fused += [Fused(_together(group), len(group)) for group in groups]
+            marked_by[place].append(person)
+    fused += [
+        Fused(_together(group), tuple(who)) for group, who in zip(groups, marked_by, strict=True)
+    ]
     return sorted(fused, key=lambda one: -one.persons)
 
 
@@ -101,7 +112,7 @@ def _bounds(shape: Shape) -> Box:
 def _together(shapes: list[Shape]) -> Shape:
     first = shapes[0]
     if isinstance(first, Mask):
-        painted = np.mean([s.pixels for s in shapes if isinstance(s, Mask)], axis=0)
-        return Mask(painted >= 0.5, label=first.label)
+        pixels = fused_pixels([s.pixels for s in shapes if isinstance(s, Mask)])
+        return Mask(pixels, label=first.label)
     shared = [sum(_match(one, other) for other in shapes) for one in shapes]
     return replace(shapes[int(np.argmax(shared))], score=None)

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,8 @@ from ml_backend.catalogue.column import Names, column
 from ml_backend.catalogue.results import Results
 from ml_backend.catalogue.said import Said
 from ml_backend.labelstudio.config import Control, NumberControl, RatingControl, TaxonomyControl
-from ml_backend.labelstudio.typed import TypedAnswer
-from models.answers import Answer, Number, Paths, Stars
-
-A = TypeVar("A", bound=Answer)
+from ml_backend.loop.number_crowds import agree_on_numbers, first_of, number_of
+from models.answers import Number, Paths, Stars
 
 BETWEEN = "/"
 """Between the names of one place in a taxonomy."""
@@ -29,11 +27,14 @@ BETWEEN = "/"
 
 @dataclass(frozen=True)
 class _Numbers:
-    """By row: people who answered, their median and standard deviation, the model's number."""
+    """By row: people who answered, their median, standard deviation, and what they say together
+    (with its error); the model's number."""
 
     count: npt.NDArray[np.int32]
     middle: npt.NDArray[np.float64]
     spread: npt.NDArray[np.float64]
+    together: npt.NDArray[np.float64]
+    error: npt.NDArray[np.float64]
     model: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float32]
 
@@ -67,14 +68,14 @@ def path_columns(
     share = np.full(len(results), np.nan, np.float32)
     confidence = np.full(len(results), np.nan, np.float32)
     for row in range(len(results)):
-        people = [paths for told in said.of_people(row) if (paths := _first(told, Paths))]
+        people = [paths for told in said.of_people(row) if (paths := first_of(told, Paths))]
         count[row] = len(people)
         if people:
             named = Counter(path for paths in people for path in set(paths.paths))
             chosen = [path for path in control.paths if 2 * named[path] >= len(people)]
             agreed[row] = _written(chosen)
             share[row] = max([named[path] for path in chosen], default=0) / len(people)
-        own = _first(said.of_model(row), Paths)
+        own = first_of(said.of_model(row), Paths)
         if own is not None:
             model[row] = _written(own.paths)
             confidence[row] = np.nan if own.score is None else own.score
@@ -103,6 +104,14 @@ def _number_columns(
                  f"Standard deviation of what people answered {asked}; missing for one person",
                  "stat.stdev" if ucd.startswith("meta.") else f"stat.stdev;{ucd}",
                  unit)  # fmt: skip
+    yield column(names.take(control.name, "together"), told.together, np.isnan(told.together),
+                 f"Robust mean of what people answered {asked}{rule}, by each person's bias and "
+                 "scatter; missing where no galaxy has two people's answers",
+                 f"{ucd};stat.mean", unit)  # fmt: skip
+    yield column(names.take(control.name, "error"), told.error, np.isnan(told.error),
+                 f"Standard error of the robust mean {asked}",
+                 "stat.error" if ucd.startswith("meta.") else f"stat.error;{ucd}",
+                 unit)  # fmt: skip
     yield column(names.take(control.name, "votes"), told.count, None,
                  f"Number of people who answered {asked}", "meta.number")  # fmt: skip
     yield from _of_model(control, names, told.model, np.isnan(told.model), told.confidence,
@@ -130,19 +139,24 @@ def _gathered(results: Results, name: str, period: float | None) -> _Numbers:
     said = results.said.get(name, Said(name))
     n = len(results)
     count = np.zeros(n, np.int32)
-    middle, spread, model = np.full((3, n), np.nan)
+    middle, spread, together, error, model = np.full((5, n), np.nan)
     confidence = np.full(n, np.nan, np.float32)
     for row in range(n):
-        values = [value for told in said.of_people(row) if (value := _value(told)) is not None]
+        values = [v for told in said.of_people(row) if (v := number_of(told)) is not None]
         count[row] = len(values)
         if values:
             middle[row], spread[row] = median_and_spread(np.array(values), period)
         own = said.of_model(row)
-        answer = _first(own, Number) or _first(own, Stars)
+        answer = first_of(own, Number) or first_of(own, Stars)
         if answer is not None:
             model[row] = answer.value
             confidence[row] = np.nan if answer.score is None else answer.score
-    return _Numbers(count, middle, spread, model, confidence)
+    agreed = agree_on_numbers(
+        ((row, who, told) for row in said.people for who, told in said.by_person(row)), period
+    )
+    if agreed.overlaps:
+        together[agreed.tasks], error[agreed.tasks] = agreed.crowd.values, agreed.crowd.errors
+    return _Numbers(count, middle, spread, together, error, model, confidence)
 
 
 def median_and_spread(
@@ -160,16 +174,6 @@ def median_and_spread(
     middle = float(np.median(values))
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan
     return middle % period if period else middle, spread
-
-
-def _first(told: TypedAnswer | None, kind: type[A]) -> A | None:
-    values = told.values if told is not None else ()
-    return next((value for value in values if isinstance(value, kind)), None)
-
-
-def _value(told: TypedAnswer) -> float | None:
-    found = _first(told, Number) or _first(told, Stars)
-    return None if found is None else float(found.value)
 
 
 def _written(paths: Any) -> str:

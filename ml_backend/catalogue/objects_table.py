@@ -75,6 +75,10 @@ def objects_table(results: Results, now: datetime) -> Table:
     confidence = np.array([one.confidence for one in objects], np.float32)
     add("confidence", confidence, np.isnan(confidence),
         "The model's calibrated probability that it is right", "stat.probability")  # fmt: skip
+    probability = np.array([one.probability for one in objects], np.float32)
+    add("probability", probability, np.isnan(probability),
+        "Probability that what people marked is real, by how reliable each of them is",
+        "stat.probability")  # fmt: skip
     for name, attribute, description, ucd, unit in measure_columns(None):
         values = np.array([getattr(one.measures, attribute) for one in objects], np.float64)
         add(name, values, np.isnan(values), description, ucd, unit)

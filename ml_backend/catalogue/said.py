@@ -24,20 +24,28 @@ class Said:
     Attributes
     ----------
     control : str
-    people : dict of int to list of dict
-        `ml_backend.labelstudio.typed.kept` answers, one per person. Rows that nobody answered
-        have no entry.
+    people : dict of int to dict of str to dict
+        `ml_backend.labelstudio.typed.kept` answers, by person. Rows that nobody answered have no
+        entry.
     model : dict of int to dict
         The published version's kept answer.
     """
 
     control: str
-    people: dict[int, list[Kept]] = field(default_factory=dict)
+    people: dict[int, dict[str, Kept]] = field(default_factory=dict)
     model: dict[int, Kept] = field(default_factory=dict)
 
     def of_people(self, row: int) -> list[TypedAnswer]:
         """Return one answer per person, without those that cannot be read any more."""
-        return [told for made in self.people.get(row, ()) if (told := self._restored(made))]
+        return [told for _, told in self.by_person(row)]
+
+    def by_person(self, row: int) -> list[tuple[str, TypedAnswer]]:
+        """Return who said what, as of `of_people`."""
+        return [
+            (name, told)
+            for name, made in self.people.get(row, {}).items()
+            if (told := self._restored(made))
+        ]
 
     def of_model(self, row: int) -> TypedAnswer | None:
         """Return the model's answer; None where it has none."""
@@ -70,7 +78,7 @@ def gather_said(
     for name, said in found.items():
         for vote in kept_votes(store, project_id, name):
             if vote.task_id in rows:
-                said.people.setdefault(rows[vote.task_id], []).append(vote.answer)
+                said.people.setdefault(rows[vote.task_id], {})[vote.person] = vote.answer
     if not found or not version:
         return found
     with store.reading() as session:

@@ -12,7 +12,7 @@ from astropy.table import MaskedColumn
 
 from ml_backend.catalogue.cells import clean_text
 from ml_backend.catalogue.column import Names, column
-from ml_backend.catalogue.objects import SOURCES, MarkedObject, main_object
+from ml_backend.catalogue.objects import SOURCES, MarkedObject, counts, main_object
 from ml_backend.catalogue.results import Results
 from ml_backend.labelstudio.config import (
     BoxControl,
@@ -87,7 +87,7 @@ def shape_columns(control: RegionControl, results: Results, names: Names) -> Ite
         for row in range(len(results)):
             said[row] = results.objects.answered(row, control.name, source)
             found = results.objects.of(row, control.name, source) if said[row] else []
-            agreed = [one for one in found if one.source == "model" or one.agreement >= 0.5]
+            agreed = [one for one in found if counts(one)]
             count[row] = len(agreed)
             for one in agreed:
                 if one.shape.label in per_label:
@@ -98,7 +98,7 @@ def shape_columns(control: RegionControl, results: Results, names: Names) -> Ite
         if source == "people":
             yield column(names.take(control.name, "votes"), said, None,
                          f"Number of people who answered {asked}", "meta.number")  # fmt: skip
-        rule = ", that at least half of them marked" if source == "people" else ""
+        rule = ", that are probably real" if source == "people" else ""
         yield column(names.take(control.name, *who, "count"), count, silent,
                      f"Number of objects by {by}{rule} {asked}", "meta.number" + note)  # fmt: skip
         if len(control.labels) > 1:
@@ -131,6 +131,11 @@ def _of_main(
     yield _numbers(control, names, (*who, sure) if not who else (sure,),
                    [getattr(one, sure) if one else math.nan for one in main],
                    f"{what}, {of}", "stat.probability", None)  # fmt: skip
+    if not who:
+        yield _numbers(control, names, ("probability",),
+                       [one.probability if one else math.nan for one in main],
+                       f"Probability that it is real, by how reliable each person is, {of}",
+                       "stat.probability", None)  # fmt: skip
     for name, attribute, description, ucd, unit in measure_columns(control):
         values = [getattr(one.measures, attribute) if one else math.nan for one in main]
         yield _numbers(control, names, (*who, name), values, f"{description}, {of}",

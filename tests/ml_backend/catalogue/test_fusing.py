@@ -49,12 +49,12 @@ def test_points_near_one_another_are_one() -> None:
     assert len(fuse([[near], [Point(100 + 0.035 * DIAGONAL, 100)]], DIAGONAL)) == 2
 
 
-def test_masks_are_fused_by_majority_and_only_with_their_like() -> None:
+def test_masks_are_fused_by_agreement_and_only_with_their_like() -> None:
     [one, other] = fuse([[mask(10), mask(12, "b")], [mask(14)]], DIAGONAL)
     assert (one.persons, one.shape.label, other.shape.label) == (2, "a", "b")
     assert isinstance(one.shape, Mask)
     columns = np.flatnonzero(one.shape.pixels.any(axis=0))
-    assert (columns.min(), columns.max()) == (10, 33), "half of two people are enough"
+    assert (columns.min(), columns.max()) == (14, 29), "what both painted"
     three = fuse([[mask(10)], [mask(12)], [mask(16)]], DIAGONAL)[0].shape
     assert isinstance(three, Mask)
     assert np.flatnonzero(three.pixels.any(axis=0)).tolist() == list(range(12, 32))

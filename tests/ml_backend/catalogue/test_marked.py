@@ -149,7 +149,12 @@ def results() -> Results:
         title="Marked",
         said={
             control.name: Said(
-                control.name, people.get(control.name, {}), model.get(control.name, {})
+                control.name,
+                {
+                    row: {f"person {place}": told for place, told in enumerate(answers)}
+                    for row, answers in people.get(control.name, {}).items()
+                },
+                model.get(control.name, {}),
             )
             for control in CONFIG.answered
         },
@@ -168,6 +173,7 @@ def test_shapes_have_counts_and_the_measures_of_the_main_one(results: Results) -
     assert table["boxes_count_star"].tolist() == [1, 0, 0, None]
     assert table["boxes_label"].tolist() == ["Galaxy", None, "Galaxy", None]
     assert table["boxes_agreement"].tolist() == [1, None, 1, None]
+    assert table["boxes_probability"].tolist() == [1, None, 1, None], "too few to know people"
     assert table["boxes_model_count"].tolist() == [2, None, None, 0]
     assert table["boxes_confidence"][0] == pytest.approx(0.9)
     assert table["model_version"].tolist() == ["v1", "v1", None, "v1"]
@@ -199,6 +205,11 @@ def test_numbers_have_units_medians_and_spreads(results: Results) -> None:
     assert table["z_consensus"][0] == pytest.approx(0.2)
     assert table["z_consensus"].meta["ucd"] == "src.redshift;stat.median"
     assert table["z_model"].tolist() == [None, None, None, 1.5]
+    assert 0.1 < table["z_together"][0] < 0.4
+    assert table["z_error"][0] > 0
+    assert table["z_error"].mask.tolist() == [False, True, True, True]
+    assert (table["angle_together"][0] - 1 + 90) % 180 - 90 == pytest.approx(0, abs=2)
+    assert table["angle_together"].info.unit == table["angle_error"].info.unit == "deg"
     assert table["grade_consensus"][0] == 3.5
     assert table["grade_model"][3] == 4
     assert table["kind_consensus"].filled("?").tolist() == ["Late/SB | Early", "?", "?", "?"]
@@ -413,7 +424,7 @@ def test_marks_on_a_picture_of_another_size_have_no_sky(results: Results) -> Non
 
 
 def test_what_cannot_be_read_any_more_is_passed_over(results: Results) -> None:
-    results.said["boxes"].people[0].append({"items": [{"kind": "unheard of"}]})
+    results.said["boxes"].people[0]["person 9"] = {"items": [{"kind": "unheard of"}]}
     results.said["boxes"].model[0] = {"items": "x"}
     table = results_table(results, NOW)
     assert table["boxes_count"][0] == 2
