@@ -1,0 +1,1 @@
+"""What ``benchmarks/crowd.py`` measures, a module per part."""
