@@ -1,1 +1,1 @@
-"""What ``benchmarks/crowd.py`` measures, a module per part."""
+"""Parts of `benchmarks/crowd.py`."""

@@ -18,6 +18,7 @@ MOMENTS = np.array([0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40])
 FIXED = "majority, all alike", "Dawid-Skene (crowd-kit), all alike"
 """Arms that are followed up to the fixed number; the others up to `MOST_VOTES`."""
 
+SEEDS = 3
 CLEAR = 2 / 3
 WANTED = 0.95
 _BINS = np.array([0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
@@ -79,31 +80,32 @@ def votes_for(level: float, votes: Floats, right: Floats) -> float:
     return float(votes[last] + part * (votes[last + 1] - votes[last]))
 
 
-def measure_votes(root: Path, seeds: int = 3) -> None:
+def report(data: Path, seed: int) -> None:
     """Measure all arms and print tables.
 
     Parameters
     ----------
-    root : Path
+    data : Path
         The folder of the real galaxies.
-    seeds : int
-        How often people, their votes and all chance are drawn anew.
+    seed : int
+        The first of `SEEDS` that people, their votes and all chance are drawn from.
     """
+    seeds = range(seed, seed + SEEDS)
     lvm = load_lvm(DEFAULT_FOLDER)
     print(
         "Votes per galaxy until the answers are the full crowd's. People are simulated from the\n"
         "real vote fractions of Galaxy Zoo 2: 100 of them, skill from Beta(4, 1) (mean 0.8; the\n"
         "rest is a habit of their own), unequal diligence. The full crowd's answer is the most\n"
         f"frequent real one; 'clear' galaxies are those where {CLEAR:.0%} or more gave it. "
-        f"Seeds 0 to {seeds - 1}.\n"
+        f"Seeds {seeds[0]} to {seeds[-1]}.\n"
         "Published for people and machine together: 8 times fewer (Beck et al. 2018, MNRAS 476,\n"
         "5516), on other galaxies, with a count of its own."
     )
-    for question in read_questions(root):
+    for question in read_questions(data):
         _measure(question, question.embeddings(lvm), seeds)
 
 
-def _measure(question: CrowdQuestion, embeddings: np.ndarray, seeds: int) -> None:
+def _measure(question: CrowdQuestion, embeddings: np.ndarray, seeds: range) -> None:
     clear = question.majority >= CLEAR
     counts = np.bincount(question.truth, minlength=len(question.labels))
     answers = ", ".join(f"{name} {n}" for name, n in zip(question.labels, counts, strict=True))
@@ -111,12 +113,12 @@ def _measure(question: CrowdQuestion, embeddings: np.ndarray, seeds: int) -> Non
         f"\n{question.name}: {len(question)} galaxies ({answers}); {clear.sum()} clear, "
         f"{(question.majority < 0.55).sum()} with less than 55 % for any answer"
     )
-    crowds = [SimulatedCrowd.of(question, seed) for seed in range(seeds)]
+    crowds = [SimulatedCrowd.of(question, seed) for seed in seeds]
     curves, last = {}, {}
     for name, arm in ARMS.items():
         begun = time.monotonic()
         moments = MOMENTS if name in FIXED else MOMENTS[MOMENTS <= MOST_VOTES]
-        runs = [arm(question, embeddings, crowds[seed], seed, moments) for seed in range(seeds)]
+        runs = [arm(question, embeddings, crowds[seed], seed, moments) for seed in seeds]
         curves[name], last[name] = Curve.of(question, runs), [run[-1] for run in runs]
         print(f"{question.name}, {name}: {time.monotonic() - begun:.0f} s", file=sys.stderr)
     _print_accuracy(curves)
