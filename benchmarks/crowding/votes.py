@@ -113,7 +113,7 @@ def _measure(question: CrowdQuestion, embeddings: np.ndarray, seeds: range) -> N
         f"\n{question.name}: {len(question)} galaxies ({answers}); {clear.sum()} clear, "
         f"{(question.majority < 0.55).sum()} with less than 55 % for any answer"
     )
-    crowds = [SimulatedCrowd.of(question, seed) for seed in seeds]
+    crowds = {seed: SimulatedCrowd.of(question, seed) for seed in seeds}
     curves, last = {}, {}
     for name, arm in ARMS.items():
         begun = time.monotonic()
