@@ -77,7 +77,8 @@ def take_in(
     project_id : int
     found : sequence of dict
         Tasks with ``id``, ``data``, ``updated_at``, ``is_labeled``, ``overlap``,
-        ``total_annotations`` and ``annotations``. Nothing in them makes this fail; an annotation that is not listed any more loses its votes.
+        ``total_annotations`` and ``annotations``. Nothing in them makes this fail;
+        an annotation that is not listed any more loses its votes.
     config : LabelConfig
         The configuration to read the annotations with.
     report : ReconcileReport

@@ -88,7 +88,9 @@ def _replace(
         values = {name.removeprefix("new_"): bindparam(name) for name in names}
         for part in _parts(group):
             session.execute(update(made).where(same).values(values), part)
-    for part in _parts([{f"key_{name}": key[at] for at, name in enumerate(keys)} for key in before]):
+    for part in _parts(
+        [{f"key_{name}": key[at] for at, name in enumerate(keys)} for key in before]
+    ):
         same = and_(
             made.c.project_id == project_id,
             *(made.c[name] == bindparam(f"key_{name}") for name in keys),

@@ -53,6 +53,8 @@ class Pool:
         Changes with the votes that count.
     lessons : dict of str to Lessons
         By plan, of all other heads; empty ones where nobody has answered.
+    counted : dict of str to Consensus
+        By control, of all lists of choices whose votes count, also those of plans.
     """
 
     task_ids: Ids
@@ -64,6 +66,7 @@ class Pool:
     audited: frozenset[int]
     digest: str
     lessons: dict[str, Lessons] = field(default_factory=dict)
+    counted: dict[str, Consensus] = field(default_factory=dict)
 
     @property
     def has_votes(self) -> bool:
@@ -137,6 +140,7 @@ def load_pool(
         audited=_audited(ids, voted, drawn, store.settings.seed),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         lessons=lessons,
+        counted=agreed,
     )
 
 

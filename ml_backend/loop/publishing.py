@@ -8,8 +8,10 @@ from typing import Any
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.queue import publish
 from ml_backend.loop import drafts
-from ml_backend.loop.candidates import Candidate, keep
+from ml_backend.loop.candidates import Candidate, keep, unseen_by_champion
+from ml_backend.loop.demand import Demand, demand_of
 from ml_backend.loop.ordering import OrderOptions, make_order
+from ml_backend.loop.settling import settle
 from ml_backend.loop.work import RoundWork
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_predictions, version_folder, write_predictions
@@ -34,6 +36,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
     with work.timed("rank", 0.7, "Ranking"):
         if version.kind not in ("trained", "tuned"):
             keep(work.store, version.name, candidate)
+        demand = _demand(work, candidate)
         order = make_order(
             version.name,
             work.pool,
@@ -43,6 +46,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
             _options(work),
             cold=version.kind == "cold",
             scenes=work.scenes(),
+            demand=demand,
         )
         write_predictions(folder, order.predictions)
         drafts.note(work.store, version.name, on_disk=True, quality=candidate.quality)
@@ -135,6 +139,17 @@ def _publish(work: RoundWork, version: Version, predictions: list[dict[str, Any]
         f"Label Studio refused {len(told.refused)} predictions (tasks {refused}...): they do not "
         "fit the labelling configuration."
     )
+
+
+def _demand(work: RoundWork, candidate: Candidate) -> Demand:
+    """Judge what has votes, keep the verdicts, and say what is wanted."""
+    with work.timed("settle", 0.68, "Judging which galaxies have votes enough"):
+        # Also a champion, whose votes are older, says what it thinks of the new ones.
+        unseen = unseen_by_champion(candidate, work.pool)
+        settled = settle(
+            work.store, work.project_id, work.config, work.pool.counted, unseen, work.rule
+        )
+        return demand_of(work.store, work.project_id, work.pool, settled, work.crowded)
 
 
 def _options(work: RoundWork) -> OrderOptions:
