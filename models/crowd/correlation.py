@@ -4,7 +4,12 @@ People err together where a galaxy is hard, so their votes hold less than indepe
 and a posterior that multiplies them all is far too sure. As in surveys whose respondents come in
 clusters (the design effect of Kish 1965, "Survey Sampling"), m votes on a task are taken to be
 worth ``m / (1 + (m - 1) correlation)``: one vote keeps its full worth. The correlation is the
-value under which each vote is best foretold by the other votes on its task.
+value under which each vote is best foretold by those cast before it on its task.
+
+By those before it, not by all others: votes are asked for until a posterior is high, so that the
+last vote on a task agrees with the others by choice, which looks like votes that hold much. What
+is foretold from the past alone does not depend on when one stops (Dawid 1984, "Statistical theory:
+the prequential approach").
 """
 
 from __future__ import annotations
@@ -12,11 +17,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from models.crowd.population import Population
 from models.crowd.vote_table import VoteTable
 
 Floats = NDArray[np.float64]
 
-GRID = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5)
+GRID = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
+# A gamma prior of shape 2 with its peak here: what is taken where votes cannot tell.
+EXPECTED = 0.1
 # Votes beyond this number tell nothing new about one number.
 _ENOUGH = 200_000
 
@@ -30,68 +38,69 @@ def fit_correlation(
     votes: VoteTable,
     posterior: Floats,
     counts: Floats,
-    prior: Floats,
+    population: Population,
     prevalence: Floats,
     known: NDArray[np.bool_],
 ) -> float:
-    """Choose the correlation by leaving out one vote at a time.
+    """Choose the correlation by foretelling each vote.
 
-    Each vote is foretold by the others on its task and by its person's other answers. Of the
-    values that do as well as the best within one standard error (over tasks), the largest is
-    taken: doubt is the safer fault.
+    Each vote is foretold by those before it on its task and by its person's other answers; of
+    tasks whose answer is known, that answer is foretold by the votes.
 
     Parameters
     ----------
     votes : VoteTable
+        Those on a task in the order in which they were cast.
     posterior : float64 [n, k]
     counts : float64 [p, k, k]
         Each person's answers, by what is believed of the truth.
-    prior : float64 [k, k]
-        Of each row of a confusion matrix.
+    population : Population
     prevalence : float64 [k]
     known : bool [n]
-        Tasks whose answer is known; of these, the known answer is foretold by the votes.
+        Tasks whose answer is known.
 
     Returns
     -------
     float
-        One of `GRID`; 0 where no task has two votes.
+        One of `GRID`; `EXPECTED` where no task has three votes.
     """
-    table = counts + prior
-    log_confusion = np.log(table / table.sum(axis=2, keepdims=True))
+    log_confusion = np.log(population.confusion(counts))
     evidence = votes.evidence(log_confusion)
-    usable = np.flatnonzero((votes.per_task[votes.tasks] > 1.5) & ~known[votes.tasks])
+    left, others = _before(votes, log_confusion)
+    # A lone vote keeps its worth whatever the correlation, so two are needed to foretell one.
+    usable = np.flatnonzero((others > 1.5) & ~known[votes.tasks])
     if len(usable) > _ENOUGH:
         usable = usable[votes.tasks[usable] % (-(-len(usable) // _ENOUGH)) == 0]
     t, p, a = votes.tasks[usable], votes.people[usable], votes.labels[usable]
     w = votes.weights[usable][:, None]
-    left = evidence[t] - w * log_confusion[p, :, a]
-    others = votes.per_task[t] - w[:, 0]
-    own = w * posterior[t]
-    chance = (np.maximum(counts[p, :, a] - own, 0) + prior[:, a].T) / (
-        np.maximum(counts[p].sum(axis=2) - own, 0) + prior.sum(axis=1)
-    )
-    golds = np.flatnonzero(known & (votes.per_task > 0))
-    if not len(usable) and not len(golds):
-        return 0.0
+    left, others = left[usable], others[usable]
+    chance = population.without_a_vote(counts, p, a, w * posterior[t])
+    golds = np.flatnonzero(known & (votes.per_task > 1.5))
+    right = posterior[golds].argmax(axis=1)
     log_prevalence = np.log(prevalence)
-    _, group = np.unique(t, return_inverse=True)
-    losses = []
+    fits = []
     for correlation in GRID:
         told = _softmax(log_prevalence + worth(others, correlation)[:, None] * left)
-        by_vote = -np.log((told * chance).sum(axis=1)) * w[:, 0]
-        by_task = np.bincount(group, by_vote) if len(t) else np.zeros(0)
+        fit = float(w[:, 0] @ np.log((told * chance).sum(axis=1)))
         sure = worth(votes.per_task[golds], correlation)[:, None] * evidence[golds]
-        told = _softmax(log_prevalence + sure)
-        right = posterior[golds].argmax(axis=1)
-        by_gold = -np.log(np.maximum(told[np.arange(len(golds)), right], 1e-12))
-        losses.append(np.concatenate([by_task, by_gold]))
-    table_of_losses = np.array(losses)
-    best = int(table_of_losses.mean(axis=1).argmin())
-    differences = table_of_losses - table_of_losses[best]
-    error = differences.std(axis=1) / np.sqrt(table_of_losses.shape[1])
-    fine = np.flatnonzero(differences.mean(axis=1) <= error)
-    return float(GRID[max(int(fine.max()), best)])
+        told = _softmax(log_prevalence + sure)[np.arange(len(golds)), right]
+        fit += float(np.log(np.maximum(told, 1e-12)).sum())
+        fits.append(fit + np.log(correlation) - correlation / EXPECTED)
+    return GRID[int(np.argmax(fits))]
+
+
+def _before(votes: VoteTable, log_confusion: Floats) -> tuple[Floats, Floats]:
+    """Return the evidence [v, k] and the number [v] of the votes before each one on its task."""
+    order = np.argsort(votes.tasks, kind="stable")
+    tasks, weights = votes.tasks[order], votes.weights[order]
+    own = weights[:, None] * log_confusion[votes.people[order], :, votes.labels[order]]
+    first = np.flatnonzero(np.diff(tasks, prepend=-1))
+    group = np.repeat(first, np.diff(np.append(first, len(tasks))))
+    evidence: Floats = own.cumsum(axis=0) - own
+    number: Floats = weights.cumsum() - weights
+    back = np.empty(len(order), dtype=np.int64)
+    back[order] = np.arange(len(order))
+    return (evidence - evidence[group])[back], (number - number[group])[back]
 
 
 def _softmax(z: Floats) -> Floats:
