@@ -28,7 +28,7 @@ from models.crowd.correlation import fit_correlation, worth
 from models.crowd.difficulty import difficulties
 from models.crowd.population import Population
 from models.crowd.vote_table import VoteTable
-from models.crowd.witness import bound_of, testimony, trust_in
+from models.crowd.witness import bound_of, good_person, testimony, trust_in
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -173,6 +173,20 @@ class ChoiceCrowd:
         low, high = (beta.ppf(q, mean * size, (1 - mean) * size) for q in (_TAIL, 1 - _TAIL))
         return mean, low, high
 
+    def usefulness(self) -> Floats:
+        """Return how much a vote of each person tells [p], from 0 (nothing) to 1 (a good person).
+
+        ``(r - 1/k) / (g - 1/k)``, cut to that range: r is the chance to be right averaged over
+        truths alike, so that who always answers the same tells nothing however common that
+        answer; g is the upper quartile of r over people.
+        """
+        k = len(self.prevalence)
+        if k == 1 or not len(self.confusion):
+            return np.ones(len(self.confusion))
+        right = np.diagonal(self.confusion, axis1=1, axis2=2).mean(axis=1)
+        good = good_person(right, self.votes_of_person)
+        return ((right - 1 / k) / max(good - 1 / k, 1e-9)).clip(0, 1)
+
     def with_witness(self, probabilities: ArrayLike) -> Floats:
         """Return the posterior [n, k] with the model's prediction as one more witness.
 
@@ -228,6 +242,10 @@ class ChoiceCrowd:
             told = np.asarray(witness, np.float64).reshape(1, k)
             z = z + testimony(told, self.prevalence, self.trust, self.bound)[0]
         return _normal(z[None])[0]
+
+    def worth(self, votes: ArrayLike) -> Floats:
+        """Return by what the evidence of so many votes on a task counts, in (0, 1]."""
+        return worth(np.asarray(votes, np.float64), self.correlation)
 
     @cached_property
     def bound(self) -> float:

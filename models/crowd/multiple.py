@@ -118,6 +118,14 @@ class MultipleCrowd:
         told = np.array([crowd.reliability() for crowd in self.crowds]).mean(axis=0)
         return told[0], told[1], told[2]
 
+    def usefulness(self) -> Floats:
+        """Return how much an answer of each person tells of each label [p, k], in [0, 1]."""
+        return np.stack([crowd.usefulness() for crowd in self.crowds], axis=1)
+
+    def worth(self, votes: ArrayLike) -> Floats:
+        """Return by what the evidence of so many answers on a task counts, in (0, 1]."""
+        return np.asarray(np.mean([crowd.worth(votes) for crowd in self.crowds], axis=0))
+
     def with_witness(self, probabilities: ArrayLike) -> Floats:
         """Return the posterior [n, k] with the model's prediction as one more witness.
 
