@@ -232,41 +232,8 @@ def raw(crowd: Crowd) -> list[tuple[Any, ...]]:
     )
 
 
-def test_five_people_at_once_through_re_ranks(crowd: Crowd) -> None:
-    crowd.round()
-    clicks: list[tuple[int, int]] = []
-    for phase in range(5):
-        # A round re-ranks while people are at work.
-        with ThreadPoolExecutor(1) as beside:
-            running = beside.submit(crowd.round) if phase else None
-            clicks += crowd.burst(14)
-            if running is not None:
-                running.result()
-        before = raw(crowd)
-        while crowd.round().patches_left:
-            pass
-        assert raw(crowd) == before, "raw votes are never altered"
-        check_state(crowd)
-        check_strict_order(crowd)
-        crowd.round()
-        check_state(crowd)
-    assert len(set(clicks)) == len(clicks)
-    verdicts, tasks = crowd.verdicts(), crowd.tasks()
-    retired = [task for task, verdict in verdicts.items() if verdict.state == "retired"]
-    counts = Counter(tasks[task]["total_annotations"] for task in retired)
-    print(f"\nretired {len(retired)} of {GALAXIES} galaxies; votes each: {dict(counts)}")
-    print(f"patches: {crowd.patched}, {crowd.seconds:.1f} s, "
-          f"{crowd.seconds / max(crowd.patched, 1):.3f} s each")  # fmt: skip
-    assert retired
-    assert max(counts) <= MOST_PEOPLE
-    with crowd.store.reading() as session:
-        skills = {row.person: row.reliability for row in session.scalars(select(Skill))}
-    best, worst = (f"person {crowd.people[at].user}" for at in (0, 4))
-    print("reliability:", {k: round(v or 0, 2) for k, v in sorted(skills.items())})
-    assert skills[best] > skills[worst]
-
-
 def test_a_task_of_somebody_who_went_away_comes_back(crowd: Crowd) -> None:
+    crowd.round()
     away, other = crowd.people[0], crowd.people[1]
     held = crowd.take(away)
     assert held is not None
@@ -280,7 +247,6 @@ def test_a_task_of_somebody_who_went_away_comes_back(crowd: Crowd) -> None:
         for person in crowd.people[1:]
         if not any(a["completed_by"] == person.user for a in crowd.tasks()[held]["annotations"])
     ]
-    crowd.store.projects.save(crowd.project, options={"top_k": 20})
     served = set()
     for person in can:
         for _ in range(6):
@@ -314,6 +280,40 @@ def test_a_skip_is_no_vote_and_goes_to_others(crowd: Crowd) -> None:
     assert verdict.people == people
     assert crowd.take(person) != task
     check_state(crowd)
+
+
+def test_five_people_at_once_through_re_ranks(crowd: Crowd) -> None:
+    crowd.round()
+    clicks: list[tuple[int, int]] = []
+    for phase in range(5):
+        # A round re-ranks while people are at work.
+        with ThreadPoolExecutor(1) as beside:
+            running = beside.submit(crowd.round) if phase else None
+            clicks += crowd.burst(14)
+            if running is not None:
+                running.result()
+        before = raw(crowd)
+        while crowd.round().patches_left:
+            pass
+        assert raw(crowd) == before, "raw votes are never altered"
+        check_state(crowd)
+        check_strict_order(crowd)
+        crowd.round()
+        check_state(crowd)
+    assert len(set(clicks)) == len(clicks)
+    verdicts, tasks = crowd.verdicts(), crowd.tasks()
+    retired = [task for task, verdict in verdicts.items() if verdict.state == "retired"]
+    counts = Counter(tasks[task]["total_annotations"] for task in retired)
+    print(f"\nretired {len(retired)} of {GALAXIES} galaxies; votes each: {dict(counts)}")
+    print(f"patches: {crowd.patched}, {crowd.seconds:.1f} s, "
+          f"{crowd.seconds / max(crowd.patched, 1):.3f} s each")  # fmt: skip
+    assert retired
+    assert max(counts) <= MOST_PEOPLE
+    with crowd.store.reading() as session:
+        skills = {row.person: row.reliability for row in session.scalars(select(Skill))}
+    best, worst = (f"person {crowd.people[at].user}" for at in (0, 4))
+    print("reliability:", {k: round(v or 0, 2) for k, v in sorted(skills.items())})
+    assert skills[best] > skills[worst]
 
 
 def test_edits_and_deletions_open_what_they_leave_in_doubt(crowd: Crowd) -> None:
