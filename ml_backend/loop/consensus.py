@@ -182,8 +182,8 @@ def _together(
     question: Question, counted: list[tuple[CastVote, NDArray[np.float64]]], golds: Golds
 ) -> Consensus:
     k = len(question.labels)
-    # In an order of their own, so that the same votes give the same bits however they came.
-    counted = sorted(counted, key=lambda one: (one[0].task_id, one[0].person))
+    # As they were cast, which the crowd looks at; and so that the same votes give the same bits.
+    counted = sorted(counted, key=lambda one: (one[0].task_id, one[0].at, one[0].person))
     voted = np.array([vote.task_id for vote, _ in counted], np.int64)
     task_ids, tasks = np.unique(voted, return_inverse=True)
     named = np.array([row for _, row in counted], np.float64).reshape(len(counted), k)

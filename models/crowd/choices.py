@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _STEPS = 200
-_STILL = 1e-4
+_STILL = 1e-5
 # Labels are as common as each other until tasks say otherwise: a Dirichlet prior on the prevalence
 # as of this many tasks. Few votes tell it badly, and without the prior drive it to the extremes.
 _FIRST_TASKS = 100.0
@@ -129,7 +129,7 @@ class ChoiceCrowd:
             prevalence = (posterior.sum(axis=0) + _FIRST_TASKS / k) / (n + _FIRST_TASKS)
             before, posterior = posterior, _normal(np.log(prevalence) + evidence)
             posterior[known] = clamped[known]
-            if n == 0 or np.abs(posterior - before).max() < _STILL:
+            if n == 0 or np.abs(posterior - before).mean() < _STILL:
                 break
         correlation = fit_correlation(votes, posterior, counts, population, prevalence, known)
         per_task = votes.per_task

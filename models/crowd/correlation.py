@@ -4,12 +4,13 @@ People err together where a galaxy is hard, so their votes hold less than indepe
 and a posterior that multiplies them all is far too sure. As in surveys whose respondents come in
 clusters (the design effect of Kish 1965, "Survey Sampling"), m votes on a task are taken to be
 worth ``m / (1 + (m - 1) correlation)``: one vote keeps its full worth. The correlation is the
-value under which each vote is best foretold by those cast before it on its task.
+value under which each vote is best foretold by others on its task: by all others, or by those cast
+before it, whichever asks for more doubt.
 
-By those before it, not by all others: votes are asked for until a posterior is high, so that the
-last vote on a task agrees with the others by choice, which looks like votes that hold much. What
-is foretold from the past alone does not depend on when one stops (Dawid 1984, "Statistical theory:
-the prequential approach").
+By all others tells most where everybody is asked. Where votes are asked for until a posterior is
+high, the last vote on a task agrees with the others by choice, which looks like votes that hold
+much; what is foretold from the past alone does not depend on when one stops (Dawid 1984,
+"Statistical theory: the prequential approach").
 """
 
 from __future__ import annotations
@@ -66,34 +67,41 @@ def fit_correlation(
     """
     log_confusion = np.log(population.confusion(counts))
     evidence = votes.evidence(log_confusion)
-    left, others = _before(votes, log_confusion)
-    # A lone vote keeps its worth whatever the correlation, so two are needed to foretell one.
-    usable = np.flatnonzero((others > 1.5) & ~known[votes.tasks])
-    if len(usable) > _ENOUGH:
-        usable = usable[votes.tasks[usable] % (-(-len(usable) // _ENOUGH)) == 0]
-    t, p, a = votes.tasks[usable], votes.people[usable], votes.labels[usable]
-    w = votes.weights[usable][:, None]
-    left, others = left[usable], others[usable]
-    chance = population.without_a_vote(counts, p, a, w * posterior[t])
+    chosen = np.flatnonzero((votes.per_task[votes.tasks] > 2.5) & ~known[votes.tasks])
+    if len(chosen) > _ENOUGH:
+        chosen = chosen[votes.tasks[chosen] % (-(-len(chosen) // _ENOUGH)) == 0]
+    t, p, a = votes.tasks[chosen], votes.people[chosen], votes.labels[chosen]
+    w = votes.weights[chosen]
+    log_prevalence = np.log(prevalence)
+    chance = population.without_a_vote(counts, p, a, w[:, None] * posterior[t])
+    own = w[:, None] * log_confusion[p, :, a]
     golds = np.flatnonzero(known & (votes.per_task > 1.5))
     right = posterior[golds].argmax(axis=1)
-    log_prevalence = np.log(prevalence)
-    fits = []
-    for correlation in GRID:
-        told = _softmax(log_prevalence + worth(others, correlation)[:, None] * left)
-        fit = float(w[:, 0] @ np.log((told * chance).sum(axis=1)))
-        sure = worth(votes.per_task[golds], correlation)[:, None] * evidence[golds]
-        told = _softmax(log_prevalence + sure)[np.arange(len(golds)), right]
-        fit += float(np.log(np.maximum(told, 1e-12)).sum())
-        fits.append(fit + np.log(correlation) - correlation / EXPECTED)
-    return GRID[int(np.argmax(fits))]
+
+    def best(left: Floats, others: Floats) -> float:
+        # A lone vote keeps its worth whatever the correlation, so two are needed to foretell one.
+        tells = others > 1.5
+        fits = []
+        for correlation in GRID:
+            z = log_prevalence + worth(others[tells], correlation)[:, None] * left[tells]
+            fit = float(w[tells] @ np.log((_softmax(z) * chance[tells]).sum(axis=1)))
+            z = (
+                log_prevalence
+                + worth(votes.per_task[golds], correlation)[:, None] * evidence[golds]
+            )
+            told = _softmax(z)[np.arange(len(golds)), right]
+            fit += float(np.log(np.maximum(told, 1e-12)).sum())
+            fits.append(fit + np.log(correlation) - correlation / EXPECTED)
+        return GRID[int(np.argmax(fits))]
+
+    before, number = _before(t, w, own)
+    return max(best(evidence[t] - own, votes.per_task[t] - w), best(before, number))
 
 
-def _before(votes: VoteTable, log_confusion: Floats) -> tuple[Floats, Floats]:
+def _before(tasks: NDArray[np.int64], weights: Floats, own: Floats) -> tuple[Floats, Floats]:
     """Return the evidence [v, k] and the number [v] of the votes before each one on its task."""
-    order = np.argsort(votes.tasks, kind="stable")
-    tasks, weights = votes.tasks[order], votes.weights[order]
-    own = weights[:, None] * log_confusion[votes.people[order], :, votes.labels[order]]
+    order = np.argsort(tasks, kind="stable")
+    tasks, weights, own = tasks[order], weights[order], own[order]
     first = np.flatnonzero(np.diff(tasks, prepend=-1))
     group = np.repeat(first, np.diff(np.append(first, len(tasks))))
     evidence: Floats = own.cumsum(axis=0) - own
