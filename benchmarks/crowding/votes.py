@@ -18,6 +18,7 @@ MOMENTS = np.array([0.5, 1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20, 30, 40])
 FIXED = "majority, all alike", "Dawid-Skene (crowd-kit), all alike"
 """Arms that are followed up to the fixed number; the others up to `MOST_VOTES`."""
 
+SEEDS = 3
 CLEAR = 2 / 3
 WANTED = 0.95
 _BINS = np.array([0.0, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0])
@@ -79,25 +80,17 @@ def votes_for(level: float, votes: Floats, right: Floats) -> float:
     return float(votes[last] + part * (votes[last + 1] - votes[last]))
 
 
-SEEDS = 3
-"""How often people, their votes and all chance are drawn anew."""
-
-
 def report(data: Path, seed: int) -> None:
-    """Print the tables, of `SEEDS` seeds from this one on."""
-    measure_votes(data, range(seed, seed + SEEDS))
-
-
-def measure_votes(root: Path, seeds: range) -> None:
     """Measure all arms and print tables.
 
     Parameters
     ----------
-    root : Path
+    data : Path
         The folder of the real galaxies.
-    seeds : range
-        Of people, their votes and all chance.
+    seed : int
+        The first of `SEEDS` that people, their votes and all chance are drawn from.
     """
+    seeds = range(seed, seed + SEEDS)
     lvm = load_lvm(DEFAULT_FOLDER)
     print(
         "Votes per galaxy until the answers are the full crowd's. People are simulated from the\n"
@@ -108,7 +101,7 @@ def measure_votes(root: Path, seeds: range) -> None:
         "Published for people and machine together: 8 times fewer (Beck et al. 2018, MNRAS 476,\n"
         "5516), on other galaxies, with a count of its own."
     )
-    for question in read_questions(root):
+    for question in read_questions(data):
         _measure(question, question.embeddings(lvm), seeds)
 
 
