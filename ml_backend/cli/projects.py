@@ -189,7 +189,7 @@ def versions(project: int, as_json: bool) -> None:
 def rollback(project: int, version: str) -> None:
     """Publish an earlier VERSION of a project again."""
     settings = settings_with()
-    from ml_backend.jobs import request_rollback
+    from ml_backend.loop.requests import request_rollback
     from ml_backend.store.database import open_store
 
     store = open_store(settings)
