@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from ml_backend.dashboard.health_page import create_health
 from ml_backend.dashboard.progress_page import create_progress
 from ml_backend.dashboard.site import DashboardPage
 
-PAGES = (DashboardPage("progress", "Progress", create_progress),)
+PAGES = (
+    DashboardPage("progress", "Progress", create_progress),
+    DashboardPage("health", "Health", create_health),
+)

@@ -37,7 +37,9 @@ class FigureContext:
 
 Maker = Callable[[FigureContext], dict[str, Any]]
 
-MAKERS: dict[str, Maker] = {}
+MAKERS: dict[str, Maker] = {
+    "counts": lambda context: dict(context.store.projects.counts(context.project_id)),
+}
 """By the name under which `Figure` keeps it; the one place where figures join."""
 
 
