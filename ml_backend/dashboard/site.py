@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, abort, render_template, request
 
 from ml_backend.dashboard.checkups import Checkups
 from ml_backend.dashboard.login import PREFIX, inside, register_login
-from ml_backend.dashboard.measures import label
+from ml_backend.dashboard.measures import label, quality_of
 from ml_backend.dashboard.projects_page import Summary, summaries
 from ml_backend.dashboard.words import ago, grouped, size
 from ml_backend.labelstudio.client import LabelStudioClient
@@ -88,7 +88,9 @@ def register_dashboard(
     app.jinja_env.globals.update(
         dashboard_pages=pages, bokeh_version=bokeh.__version__, prefix=PREFIX
     )
-    app.jinja_env.filters.update(ago=ago, size=size, grouped=grouped, measure=label)
+    app.jinja_env.filters.update(
+        ago=ago, size=size, grouped=grouped, measure=label, quality=quality_of
+    )
 
     @app.after_request
     def _policy(response: Response) -> Response:
@@ -110,12 +112,17 @@ def label_studio_address(settings: Settings) -> str:
     return settings.label_studio_public_url or settings.label_studio_url
 
 
-def show(context: DashboardContext, project_id: int, page: str, **values: Any) -> str:
-    """Render ``dashboard/<page>.html`` of a project; templates extend ``dashboard/frame.html``."""
+def show(
+    context: DashboardContext, project_id: int, page: str, template: str = "", **values: Any
+) -> str:
+    """Render ``dashboard/<page>.html`` of a project; templates extend ``dashboard/frame.html``.
+
+    A further view of a page names its own `template`, and stays under the page's tab.
+    """
     project = project_of(context.store, project_id)
     browser = label_studio_address(context.settings)
     return render_template(
-        f"dashboard/{page}.html",
+        f"dashboard/{template or page}.html",
         project=project,
         current=page,
         label_studio=f"{browser}/projects/{project.id}/data",

@@ -12,7 +12,7 @@ from ml_backend.settings import Settings
 _FOLDERS = {
     "embeddings": "embeddings",
     "versions": "model versions",
-    "tuned": "tuned LVMs",
+    "lvms": "tuned LVMs",
     "pictures": "drawn pictures (may be lost)",
 }
 
