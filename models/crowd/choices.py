@@ -2,7 +2,7 @@
 
 The model (after Dawid and Skene 1979, with the hierarchy of Kim and Ghahramani 2012): the truth z
 of a task is drawn from `prevalence`; person p answers l with chance ``confusion[p, z, l]``, whose
-rows are drawn around the `typical` row of the population (see `models.crowd.population`). Both
+rows are drawn around the `typical` rows of the population (see `models.crowd.population`). Both
 are found by expectation and maximisation over sparse tables, from the share of votes on. The
 posterior of a task with m votes is
 
@@ -17,22 +17,27 @@ beside them. They get a posterior, and do not count towards confusions.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import beta
 
+from models.crowd.anchoring import anchored
 from models.crowd.correlation import fit_correlation, worth
 from models.crowd.difficulty import difficulties
 from models.crowd.population import Population
 from models.crowd.vote_table import VoteTable
-from models.crowd.witness import bound_of, testimony, trust_in
+from models.crowd.witness import bound_of, good_person, testimony, trust_in
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _STEPS = 200
 _STILL = 1e-4
+# Labels are as common as each other until tasks say otherwise: a Dirichlet prior on the prevalence
+# as of this many tasks. Few votes tell it badly, and without the prior drive it to the extremes.
+_FIRST_TASKS = 100.0
 _TAIL = 0.05
 
 
@@ -50,8 +55,8 @@ class ChoiceCrowd:
         Of the population: what a newcomer is expected to answer.
     prevalence : float64 [k]
     difficulty : float64 [n]
-        In [0, 1]; larger: people agree less than their reliability lets expect. The mean of
-        all tasks where a task has no votes.
+        In [0, 1]; one half: people agree as their reliability lets expect; larger: less. What is
+        expected of a new task where a task has no votes.
     correlation : float
         How much votes on a task repeat each other, from 0 (not) on.
     votes_of_person : float64 [p]
@@ -71,7 +76,9 @@ class ChoiceCrowd:
     _evidence: Floats
     _per_task: Floats
     _known: NDArray[np.bool_]
-    _rows: Floats
+    _betas: tuple[Floats, Floats]
+    _own: Floats
+    _strength: Floats
 
     @classmethod
     def fit(
@@ -109,58 +116,75 @@ class ChoiceCrowd:
         population = Population.before_votes(k)
         posterior = (votes.counts + 1 / k) / (votes.per_task + 1)[:, None]
         posterior[known] = clamped[known]
-        evidence = np.zeros((n, k))
-        prevalence = np.full(k, 1 / k)
-        counts = np.zeros((votes.shape[1], k, k))
+        evidence: Floats = np.zeros((n, k))
+        prevalence: Floats = np.full(k, 1 / k)
+        counts: Floats = np.zeros((votes.shape[1], k, k))
+        confusion = population.confusion(counts)
         for _ in range(_STEPS):
-            counts = votes.confusions(posterior * checked[:, None])
+            counts = anchored(votes.confusions(posterior * checked[:, None]))
             population = population.learned(counts)
-            rows = counts + population.prior
-            evidence = votes.evidence(np.log(rows / rows.sum(axis=2, keepdims=True)))
-            prevalence = (posterior.sum(axis=0) + 1) / (n + k)
+            confusion = population.confusion(counts)
+            evidence = votes.evidence(np.log(confusion))
+            prevalence = (posterior.sum(axis=0) + _FIRST_TASKS / k) / (n + _FIRST_TASKS)
             before, posterior = posterior, _normal(np.log(prevalence) + evidence)
             posterior[known] = clamped[known]
             if n == 0 or np.abs(posterior - before).max() < _STILL:
                 break
-        rows = counts + population.prior
-        correlation = fit_correlation(votes, posterior, counts, population.prior, prevalence, known)
+        correlation = fit_correlation(votes, posterior, counts, population, prevalence, known)
         per_task = votes.per_task
         posterior = _normal(np.log(prevalence) + worth(per_task, correlation)[:, None] * evidence)
         posterior[known] = clamped[known]
-        confusion = rows / rows.sum(axis=2, keepdims=True)
         return cls(
             posterior,
             confusion,
             population.typical,
             prevalence,
-            difficulties(votes, posterior, confusion),
+            difficulties(votes, confusion, prevalence, clamped),
             correlation,
-            np.bincount(
-                votes.people, votes.weights * checked[votes.tasks], minlength=votes.shape[1]
+            votes.confusions(checked[:, None].astype(np.float64) @ np.full((1, k), 1 / k)).sum(
+                axis=(1, 2)
             ),
             1.0,
             evidence,
             per_task,
             known,
-            rows,
+            population.betas(counts),
+            counts.sum(axis=2),
+            population.strength[0],
         )
 
     def reliability(self) -> tuple[Floats, Floats, Floats]:
         """Return the chance that an answer of each person is right: mean, low, high, each [p].
 
         The average over truths as they occur (`prevalence`); low and high bound the central
-        90 % of a Beta distribution with the mean and variance that the person's Dirichlet rows
-        give it.
+        90 % of a Beta distribution with the mean and variance of that average.
         """
-        totals = self._rows.sum(axis=2)
-        right = np.diagonal(self._rows, axis1=1, axis2=2) / totals
+        good, bad = self._betas
+        right = good / (good + bad)
         mean = right @ self.prevalence
-        variance = (right * (1 - right) / (totals + 1)) @ self.prevalence**2
+        # A person careful with one truth is so with others: what the population tells counts once,
+        # not once for each truth.
+        shared = self.prevalence * (self._strength + 1)
+        variance = (right * (1 - right) / (self._own + shared)) @ self.prevalence**2
         if self.confusion.shape[1] == 1:
             return np.ones_like(mean), np.ones_like(mean), np.ones_like(mean)
         size = np.maximum(mean * (1 - mean) / np.maximum(variance, 1e-12) - 1, 1e-3)
         low, high = (beta.ppf(q, mean * size, (1 - mean) * size) for q in (_TAIL, 1 - _TAIL))
         return mean, low, high
+
+    def usefulness(self) -> Floats:
+        """Return how much a vote of each person tells [p], from 0 (nothing) to 1 (a good person).
+
+        ``(r - 1/k) / (g - 1/k)``, cut to that range: r is the chance to be right averaged over
+        truths alike, so that who always answers the same tells nothing however common that
+        answer; g is the upper quartile of r over people.
+        """
+        k = len(self.prevalence)
+        if k == 1 or not len(self.confusion):
+            return np.ones(len(self.confusion))
+        right = np.diagonal(self.confusion, axis1=1, axis2=2).mean(axis=1)
+        good = good_person(right, self.votes_of_person)
+        return ((right - 1 / k) / max(good - 1 / k, 1e-9)).clip(0, 1)
 
     def with_witness(self, probabilities: ArrayLike) -> Floats:
         """Return the posterior [n, k] with the model's prediction as one more witness.
@@ -180,10 +204,9 @@ class ChoiceCrowd:
                 f"The model must say {self.posterior.shape} probabilities, not {told.shape}."
             )
         evidence = worth(self._per_task, self.correlation)[:, None] * self._evidence
-        bound = bound_of(*self._good_people())
         usable = (self._per_task > 0) & ~self._known
-        self.trust = trust_in(told[usable], evidence[usable], self.prevalence, bound)
-        word = testimony(told, self.prevalence, self.trust, bound)
+        self.trust = trust_in(told[usable], evidence[usable], self.prevalence, self.bound)
+        word = testimony(told, self.prevalence, self.trust, self.bound)
         found = _normal(np.log(self.prevalence) + evidence + word)
         found[self._known] = self.posterior[self._known]
         return found
@@ -204,25 +227,29 @@ class ChoiceCrowd:
             The model's calibrated prediction.
         """
         k = len(self.prevalence)
-        votes = VoteTable.of(
-            np.zeros(len(np.atleast_1d(labels)), np.int64), np.arange(len(np.atleast_1d(labels))),
-            labels, (1, len(np.atleast_1d(labels)), k),
-        )  # fmt: skip
+        count = np.asarray(labels).size
+        votes = VoteTable.of(np.zeros(count, np.int64), np.arange(count), labels, (1, count, k))
         who = np.asarray(people, np.int64).reshape(-1)
-        if len(who) != len(votes):
+        if len(who) != count:
             raise ValueError("Votes need as many people as labels.")
         seen = (who >= 0) & (who < len(self.confusion))
         chances = np.repeat(self.typical[None], len(who), axis=0)
         chances[seen] = self.confusion[who[seen]]
-        total = np.log(chances[np.arange(len(who)), :, votes.labels]).sum(axis=0)
-        z = np.log(self.prevalence) + worth(np.array(float(len(who))), self.correlation) * total
+        total = np.log(chances[np.arange(count), :, votes.labels]).sum(axis=0)
+        z = np.log(self.prevalence) + worth(np.array(float(count)), self.correlation) * total
         if witness is not None:
             told = np.asarray(witness, np.float64).reshape(1, k)
-            z = z + testimony(told, self.prevalence, self.trust, bound_of(*self._good_people()))[0]
+            z = z + testimony(told, self.prevalence, self.trust, self.bound)[0]
         return _normal(z[None])[0]
 
-    def _good_people(self) -> tuple[Floats, Floats, int]:
-        return self.reliability()[0], self.votes_of_person, len(self.prevalence)
+    def worth(self, votes: ArrayLike) -> Floats:
+        """Return by what the evidence of so many votes on a task counts, in (0, 1]."""
+        return worth(np.asarray(votes, np.float64), self.correlation)
+
+    @cached_property
+    def bound(self) -> float:
+        """The most that the model's word moves the odds of two labels (nats)."""
+        return bound_of(self.reliability()[0], self.votes_of_person, len(self.prevalence))
 
 
 def _clamps(gold: ArrayLike | None, n: int, k: int) -> tuple[NDArray[np.bool_], Floats]:

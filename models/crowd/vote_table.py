@@ -97,14 +97,16 @@ class VoteTable:
     @cached_property
     def per_person(self) -> Floats:
         """Votes of each person [p]."""
-        return np.bincount(self.people, self.weights, minlength=self.shape[1])
+        return np.asarray(
+            np.bincount(self.people, self.weights, minlength=self.shape[1]), np.float64
+        )
 
     @cached_property
     def counts(self) -> Floats:
         """Votes of each task for each label [n, k]."""
         n, _, k = self.shape
         flat = np.bincount(self.tasks * k + self.labels, self.weights, minlength=n * k)
-        return flat.reshape(n, k)
+        return np.asarray(flat, np.float64).reshape(n, k)
 
     def evidence(self, log_confusion: Floats) -> Floats:
         """Sum the logarithms of the chances of each task's votes, by what the truth may be.

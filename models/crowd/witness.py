@@ -40,10 +40,14 @@ def bound_of(reliability: Floats, votes: Floats, k: int) -> float:
     """
     if k < 2 or not len(reliability):
         return 0.0
-    tried = votes >= _KNOWN_BY
-    good = float(np.quantile(reliability[tried] if tried.any() else reliability, 0.75))
-    good = min(max(good, 1 / k), 1 - 1e-3)
+    good = min(max(good_person(reliability, votes), 1 / k), 1 - 1e-3)
     return float(np.log(good * (k - 1) / (1 - good)))
+
+
+def good_person(reliability: Floats, votes: Floats) -> float:
+    """Return the upper quartile of people's reliability [p >= 1], of those who are known if any."""
+    tried = votes >= _KNOWN_BY
+    return float(np.quantile(reliability[tried] if tried.any() else reliability, 0.75))
 
 
 def testimony(told: Floats, prevalence: Floats, trust: float, bound: float) -> Floats:
