@@ -57,6 +57,16 @@ _PROJECT = click.IntRange(1, 2**63 - 1)
     help="Label Studio's number of a user whose answers are taken as known; may be repeated, "
     "and replaces earlier ones (0: nobody).",
 )
+@click.option(
+    "--gold-fraction",
+    type=click.FloatRange(0, 0.5),
+    help="Share of served tasks whose answer is known, where there are such.",
+)
+@click.option(
+    "--blind-audit/--open-audit",
+    default=None,
+    help="Whether tasks that measure are served without a suggestion (default: yes).",
+)
 @spoken
 def connect(
     url: str | None,

@@ -40,6 +40,7 @@ from ml_backend.loop.candidates import (
 from ml_backend.loop.cleaning import clean_disk
 from ml_backend.loop.expert_golds import take_experts
 from ml_backend.loop.figures import keep_figures
+from ml_backend.loop.golds import golds_to_serve
 from ml_backend.loop.project_lvm import seen_tasks
 from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
 from ml_backend.loop.requests import check_rollback
@@ -236,6 +237,10 @@ def _queue_low(work: RoundWork, champion: Version) -> bool:
     """Whether open tasks wait unranked while the champion's queue has room or runs out."""
     top_k = int(work.store.projects.option(work.project, "top_k"))
     free = tasks_waiting(work) if work.crowded else work.pool.free.tolist()
+    if float(work.store.projects.option(work.project, "gold_fraction")) > 0:
+        # Golds are mixed in at their rate: those left over want no new order.
+        golds = golds_to_serve(work.store, work.project_id, work.store.settings.seed)
+        free = sorted(set(free) - set(golds.tolist()))
     places, ranked, unranked = drafts.coverage(work.store, champion.name, free)
     return unranked > 0 and (places < top_k or ranked < top_k // 2)
 
