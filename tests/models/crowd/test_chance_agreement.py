@@ -30,8 +30,7 @@ FOURTEEN = [
 
 
 def test_cohen_with_its_error() -> None:
-    # Fleiss, Cohen & Everitt (1969), table 1, in hundredths of 200 patients: kappa 0.429; the
-    # standard error of the unweighted kappa is 0.05 there (0.0548 by their equation 13).
+    # Fleiss, Cohen & Everitt (1969), table 1: diagnoses of 200 patients by two doctors.
     table = np.array([[53, 5, 2], [11, 14, 5], [1, 6, 3]]) * 2
     kappa = cohen_kappa(table)
     assert kappa is not None
