@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from sqlalchemy import func, select
 
 from ml_backend.connection.findings import Trouble
 from ml_backend.connection.wiring import ADDRESS_SWITCHES, TITLE, answerable
@@ -24,7 +25,9 @@ from ml_backend.labelstudio.events import ACTIONS, SECRET_HEADER
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.labelstudio.queue import UNCERTAINTY_SAMPLING
 from ml_backend.settings import Settings
+from ml_backend.store.crowd_tables import Gold, Verdict
 from ml_backend.store.database import Store
+from ml_backend.store.tables import Task
 
 IMAGES_TRIED = 3
 
@@ -172,6 +175,48 @@ class ProjectChecks:
                 f"Set it to 1 (PATCH /api/projects/{self._id}/) and raise the overlap of single "
                 "tasks instead.",
             )
+        if not self._crowded():
+            return
+        mode = self._project.get("skip_queue") or "REQUEUE_FOR_OTHERS"
+        if mode != "REQUEUE_FOR_OTHERS":
+            raise Trouble(
+                f"Its skip_queue is {mode}: Label Studio takes a skip for an answer when it gives "
+                "out tasks, so each skip costs a call to open another place.",
+                f"Set it to REQUEUE_FOR_OTHERS (PATCH /api/projects/{self._id}/).",
+            )
+        if self._project.get("overlap_cohort_percentage") not in (None, 100):
+            raise Trouble(
+                "Its overlap_cohort_percentage was changed, which rewrites the overlap of tasks.",
+                f"Set it to 100 (PATCH /api/projects/{self._id}/); the next rounds put it right.",
+            )
+        strayed = self._strayed()
+        if strayed:
+            raise Trouble(
+                f"Label Studio still serves {strayed} galaxies that have votes enough.",
+                "Nothing, if rounds run: each closes some. Else see `galaxyloop jobs`, and raise "
+                "GALAXYLOOP_OVERLAP_SECONDS if their number grows.",
+            )
+
+    def _crowded(self) -> bool:
+        registered = self._store.projects.get(self._id) if self._store else None
+        if registered is None or self._store is None:
+            return self._settings.most_people > 1
+        return int(self._store.projects.option(registered, "most_people")) > 1
+
+    def _strayed(self) -> int:
+        """Count the tasks that are done and, by the last reconciliation, are still served."""
+        if self._store is None:
+            return 0
+        with self._store.reading() as session:
+            found = session.scalar(
+                select(func.count())
+                .select_from(Task)
+                .join(Verdict, Verdict.task_id == Task.id)
+                .where(Task.project_id == self._id, ~Task.removed, ~Task.is_labeled)
+                .where(Verdict.state != "open", Task.annotations < func.coalesce(Task.overlap, 1))
+                .where(Task.id.not_in(select(Gold.task_id).where(Gold.project_id == self._id)))
+            )
+        return int(found or 0)
 
     def suggestions(self) -> None:
         """People see our suggestions."""

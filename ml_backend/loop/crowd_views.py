@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.training import Unseen
 from models.crowd.choices import ChoiceCrowd
+from models.crowd.multiple import MultipleCrowd
 from models.crowd.value import vote_gain
 
 Ids = npt.NDArray[np.int64]
@@ -123,7 +124,9 @@ class View:
         for at, person in enumerate(self.persons):
             mean, low, high = (round(float(bound[at]), 4) for bound in bounds)
             tables = [part.crowd.confusion[at].round(4).tolist() for part in self.parts]
-            details = {"by_label": dict(zip(self.labels, tables, strict=True))}
+            details: dict[str, Any] = {"confusion": tables[0]}
+            if self.multiple:
+                details = {"by_label": dict(zip(self.labels, tables, strict=True))}
             rows.append(
                 {
                     "control": control,
@@ -132,7 +135,7 @@ class View:
                     "reliability": mean,
                     "low": low,
                     "high": high,
-                    "details": details if self.multiple else {"confusion": tables[0]},
+                    "details": details,
                 }
             )
         return rows
@@ -168,11 +171,10 @@ def view_of(agreed: Consensus, unseen: Unseen | None, known: Collection[int] = (
             heard = np.where(spoken[:, None], word, 1 / k)
         gain = vote_gain(posterior, crowd.typical)
         parts.append(Part(tuple(names), posterior, heard, gain, crowd))
-    people = np.rint(agreed.weights).astype(np.int64)
-    persons = tuple(getattr(agreed, "people", ()))
+    people = np.rint(agreed.answered).astype(np.int64)
     marks = np.isin(agreed.task_ids, list(known))
     return View(
-        agreed.labels, agreed.multiple, agreed.task_ids, people, marks, tuple(parts), persons
+        agreed.labels, agreed.multiple, agreed.task_ids, people, marks, tuple(parts), agreed.people
     )
 
 
@@ -194,13 +196,14 @@ def _told(agreed: Consensus, unseen: Unseen | None) -> Doubles | None:
 
 
 def _crowds(agreed: Consensus) -> list[ChoiceCrowd]:
-    crowd: Any = getattr(agreed, "crowd", None)
-    if crowd is not None:
-        return list(getattr(crowd, "crowds", (crowd,)))
-    counts = np.rint(agreed.targets * agreed.weights[:, None]).astype(np.int64)
+    if isinstance(agreed.crowd, MultipleCrowd):
+        return list(agreed.crowd.crowds)
+    if agreed.crowd is not None:
+        return [agreed.crowd]
+    counts = np.rint(agreed.fractions * agreed.answered[:, None]).astype(np.int64)
     if not agreed.multiple:
         return [_pooled(counts)]
-    people = np.rint(agreed.weights).astype(np.int64)
+    people = np.rint(agreed.answered).astype(np.int64)
     return [
         _pooled(np.column_stack([people - counts[:, at], counts[:, at]]).clip(0))
         for at in range(len(agreed.labels))

@@ -42,7 +42,12 @@ from ml_backend.loop.expert_golds import take_experts
 from ml_backend.loop.figures import keep_figures
 from ml_backend.loop.golds import golds_to_serve
 from ml_backend.loop.project_lvm import seen_tasks
-from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
+from ml_backend.loop.publishing import (
+    judge_votes,
+    publish_ranked,
+    rank_and_publish,
+    restore_order,
+)
 from ml_backend.loop.requests import check_rollback
 from ml_backend.loop.steering import steer_votes, tasks_waiting
 from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
@@ -92,6 +97,10 @@ def run_round(
         work.take_in(read)
         note_stand_in(work)
         _go_on_or_begin(work, force=bool(wishes.get("force") or project.training_requested_at))
+    if work.crowded and read.changed and not work.judged:
+        # Skips alone make no new order, yet a task that everybody skips is one for experts.
+        champion = _usable(work, drafts.champion_of(work.store, project_id))
+        judge_votes(work, champion or Candidate({}))
     steer_votes(work)
     with work.timed("figures", 0.95, "Counting what the pages show"):
         keep_figures(context.store, project_id, read.config, work.pool)

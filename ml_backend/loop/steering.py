@@ -23,7 +23,7 @@ from ml_backend.labelstudio.overlap import (
     steer,
 )
 from ml_backend.loop import drafts
-from ml_backend.store.crowd_tables import Verdict, Wish
+from ml_backend.store.crowd_tables import Gold, Verdict, Wish
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Ranking, Task, Vote
 
@@ -85,8 +85,8 @@ def changes_wanted(
     store : Store
     project_id : int
     crowded : bool
-        Several people may be asked about a galaxy; else only tasks that wait for experts are
-        closed, and only tasks of the order that stand closed are opened.
+        Several people may be asked about a galaxy; else nothing is closed, and only galaxies
+        with a known answer are opened again.
     skip_queue : str
         What Label Studio does with skipped tasks in this project.
     """
@@ -94,22 +94,29 @@ def changes_wanted(
     with store.reading() as session:
         columns = (Task.id, Task.is_labeled, Task.overlap, Task.annotations)
         mine = (Task.project_id == project_id, ~Task.removed)
+        known_answers = select(Gold.task_id).where(Gold.project_id == project_id)
+        expert = select(Wish.task_id).where(Wish.project_id == project_id, Wish.kind == "expert")
+        done = select(Verdict.task_id).where(
+            Verdict.project_id == project_id, Verdict.state != "open"
+        )
+        again = Task.id.not_in(done) | Task.id.in_(known_answers)
+        # Verdicts may be newer than the order. Galaxies with a known answer stand in it to be
+        # answered, though nothing about them is in doubt.
         ranked = session.execute(
             select(*columns)
             .join(Ranking, Ranking.task_id == Task.id)
             .where(Ranking.version == (champion.name if champion else ""), *mine)
+            .where(Task.id.not_in(expert))
+            .where(again if crowded else Task.id.in_(known_answers))
             .order_by(Ranking.place)
         ).all()
-        done = select(Verdict.task_id).where(
-            Verdict.project_id == project_id, Verdict.state != "open"
-        )
-        expert = select(Wish.task_id).where(Wish.project_id == project_id, Wish.kind == "expert")
         finished = session.execute(
             select(*columns)
             .where(*mine, ~Task.is_labeled)
-            .where(Task.id.in_(done.union(expert) if crowded else expert))
+            .where(Task.id.in_(done.union(expert)))
             .order_by(Task.id)
         ).all()
+        finished = finished if crowded else []
         ids = [row.id for row in (*ranked, *finished)]
         known = _annotations(store, ids, Vote.ground_truth)
         skips = _annotations(store, ids, Vote.skipped)

@@ -85,6 +85,8 @@ class RoundWork:
         What a version that is made now rests on.
     used : ProjectLVM
         The LVM in use; these four are there after `take_in`.
+    judged : bool
+        Votes have been judged in this round.
     rerank : bool
         The queue is to be ordered anew, since the project's options have changed.
     """
@@ -99,6 +101,7 @@ class RoundWork:
         self.project, self.project_id = project, project.id
         self.report = RoundReport()
         self.rerank = False
+        self.judged = False
         self.began = time.monotonic()
 
     @contextmanager

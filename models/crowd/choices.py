@@ -62,7 +62,7 @@ class ChoiceCrowd:
     votes_of_person : float64 [p]
         Votes that say something of the person (beside another's vote or a known answer).
     trust : float
-        Weight of the model as a witness, in [0, 1]; learned by `with_witness`, 1 before.
+        Weight of the model as a witness, in [0, 3]; learned by `with_witness`, 1 before.
     """
 
     posterior: Floats
@@ -96,7 +96,8 @@ class ChoiceCrowd:
         Parameters
         ----------
         tasks, people, labels : int64 [v]
-            Of each vote.
+            Of each vote; those on a task in the order in which they were cast (which only
+            `correlation` looks at).
         shape : (int, int, int)
             Numbers of tasks n, people p and labels k.
         gold : int64 [n], optional

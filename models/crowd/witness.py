@@ -5,7 +5,7 @@ A calibrated prediction m of a task adds to the logarithm of each truth j
     word_j = max(trust * (log(m_j / prevalence_j) - max over i of the same), -bound)
 
 The ratio to `prevalence` takes out what the model only knows of how common labels are, since the
-posterior counts that once already. `trust` in [0, 1] is the power under which the model best
+posterior counts that once already. `trust` in [0, 3] is the power under which the model best
 foretells the votes of people on tasks that it has not seen: of two halves of the tasks, each
 chooses a power, and the smaller is kept. `bound` is the evidence of one vote of a good person,
 ``log(g (k - 1) / (1 - g))``, where g is the upper quartile of people's reliability: however sure
@@ -20,7 +20,9 @@ from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 
-_TRUSTS = np.linspace(0, 1, 21)
+# Above 1: a model that learned from divided votes foretells how they divide, so says of the one
+# answer of the whole crowd less than it knows.
+_TRUSTS = np.linspace(0, 3, 31)
 # People with fewer votes than this say little about what a good person is.
 _KNOWN_BY = 10
 _LEAST = 1e-4
@@ -75,7 +77,7 @@ def trust_in(told: Floats, evidence: Floats, prevalence: Floats, bound: float) -
     Returns
     -------
     float
-        In [0, 1]; 0 without at least two such tasks.
+        In [0, 3]; 0 without at least two such tasks.
     """
     heard = np.isfinite(told).all(axis=1)
     told, evidence = told[heard], evidence[heard]
