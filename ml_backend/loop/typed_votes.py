@@ -86,11 +86,7 @@ def typed_rows(
     shown = _restored(suggested)
     had = shown if would is None else _restored(would)
     # Without a region in it, the snapshot is that of a suggestion that was held back.
-    if (
-        isinstance(snapshot, Mapping)
-        and isinstance(found := snapshot.get("result"), list)
-        and found
-    ):
+    if isinstance(snapshot, Mapping) and isinstance(told, list) and told:
         shown = {found.control: found for found in read_answers(snapshot, config, controls).answers}
     wanted = {control.name for control in controls}
     regions = {control.name for control in controls if isinstance(control, RegionControl)}
