@@ -219,6 +219,19 @@ class Settings(BaseSettings):
         description="Label Studio's user numbers (comma separated) of experts: their answers are "
         "taken as known.",
     )
+    gold_fraction: float = Field(
+        0.1,
+        alias="GALAXYLOOP_GOLD_FRACTION",
+        ge=0,
+        le=0.5,
+        description="Share of served tasks whose answer is known, where there are such tasks.",
+    )
+    blind_audit: bool = Field(
+        True,
+        alias="GALAXYLOOP_BLIND_AUDIT",
+        description="Whether tasks that measure (audit arm, known answers) are served without a "
+        "suggestion.",
+    )
     overlap_seconds: float = Field(
         20.0,
         alias="GALAXYLOOP_OVERLAP_SECONDS",

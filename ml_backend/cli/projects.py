@@ -57,6 +57,16 @@ _PROJECT = click.IntRange(1, 2**63 - 1)
     help="Label Studio's number of a user whose answers are taken as known; may be repeated, "
     "and replaces earlier ones (0: nobody).",
 )
+@click.option(
+    "--gold-fraction",
+    type=click.FloatRange(0, 0.5),
+    help="Share of served tasks whose answer is known, where there are such.",
+)
+@click.option(
+    "--blind-audit/--open-audit",
+    default=None,
+    help="Whether tasks that measure are served without a suggestion (default: yes).",
+)
 @spoken
 def connect(
     url: str | None,
@@ -116,8 +126,8 @@ def doctor(url: str | None, api_key: str | None, project: int | None, as_json: b
 def jobs(project: int | None, as_json: bool) -> None:
     """List the jobs, newest first."""
     settings = settings_with()
-    from ml_backend.dashboard.overview import job_details
     from ml_backend.store.database import open_store
+    from ml_backend.store.jobs import job_details
 
     store = open_store(settings)
     try:
@@ -173,7 +183,7 @@ def versions(project: int, as_json: bool) -> None:
     settings = settings_with()
     from sqlalchemy import select
 
-    from ml_backend.dashboard.overview import quality_of
+    from ml_backend.dashboard.measures import quality_of
     from ml_backend.protocol.versions import version_details
     from ml_backend.store.database import open_store
     from ml_backend.store.tables import Version
@@ -214,7 +224,7 @@ def versions(project: int, as_json: bool) -> None:
 def rollback(project: int, version: str) -> None:
     """Publish an earlier VERSION of a project again."""
     settings = settings_with()
-    from ml_backend.jobs import request_rollback
+    from ml_backend.loop.requests import request_rollback
     from ml_backend.store.database import open_store
 
     store = open_store(settings)

@@ -14,9 +14,10 @@ from ml_backend.loop.acquisition import Ranking as Rank
 from ml_backend.loop.acquisition import audit_order, cold_start, interleave, rank
 from ml_backend.loop.demand import Demand, first_gains, merged, plain_demand
 from ml_backend.loop.doubts import doubts
+from ml_backend.loop.golds import mix_golds
 from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool
-from ml_backend.loop.queue_scores import ranked_score
+from ml_backend.loop.queue_scores import BLIND_ARMS, ranked_score
 from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.suggestions import suggested
 from ml_backend.store.tables import Ranking
@@ -35,6 +36,8 @@ class OrderOptions:
     top_k: int
     seed: int
     explore: float = 0.25
+    gold_fraction: float = 0.0
+    blind_audit: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ def make_order(
     cold: bool = False,
     scenes: SceneSource | None = None,
     demand: Demand | None = None,
+    golds: npt.ArrayLike = (),
 ) -> Order:
     """Rank the open tasks of a pool and predict for them.
 
@@ -70,7 +74,8 @@ def make_order(
     where `cold`, or without heads), with the audit arm drawn from all of them and mixed in.
     Answered tasks that Label Studio still serves (more votes are wanted) fill what is left of
     the `top_k` places, by number; in a crowd they compete with the others by what one more vote
-    is worth (see `demand`). What a manager has pinned is first, what is postponed last.
+    is worth (see `demand`). What a manager has pinned is first, what is postponed last. Galaxies
+    with a known answer are mixed in at their own rate and stand nowhere else.
 
     Parameters
     ----------
@@ -88,11 +93,15 @@ def make_order(
         Without one, heads that see scenes say nothing.
     demand : Demand, optional
         Which tasks want a vote, and what one is worth; by default what Label Studio serves.
+    golds : int [g]
+        Tasks with a known answer, the first ones first; those outside of the pool are passed over.
     """
     demand = demand or plain_demand(pool)
     rng = np.random.default_rng([options.seed, pool.votes])
     asked = demand.wanted.copy()
     asked[demand.postponed] = False
+    known = _gold_rows(pool, golds, options)
+    asked[known] = False
     closed = np.flatnonzero(~asked)
     voted = np.flatnonzero(pool.is_voted)
     plans = head_plans(config)
@@ -126,6 +135,7 @@ def make_order(
         for row, audit in zip(queue, drawn, strict=True)
     ]
     places, arms = _as_wished(queue, arms, demand, options.top_k)
+    places, arms = _with_golds(places, arms, known, options, rng)
     rows = np.asarray(pool.embeddings[places])
     tasks = pool.task_ids[places]
     look = None if scenes is None else lambda some: scenes.scenes(tasks[some])
@@ -133,7 +143,9 @@ def make_order(
     predictions, kept = [], []
     for place, (row, arm, suggestion) in enumerate(zip(places, arms, said, strict=True)):
         task_id, score = int(pool.task_ids[row]), ranked_score(place, len(places))
-        predictions.append({"task": task_id, "result": suggestion.result, "score": score})
+        blind = options.blind_audit and arm in BLIND_ARMS
+        result = [] if blind else suggestion.result
+        predictions.append({"task": task_id, "result": result, "score": score})
         kept.append(
             Ranking(
                 version=version,
@@ -142,7 +154,7 @@ def make_order(
                 score=score,
                 uncertainty=doubt.get(row),
                 arm=arm,
-                answers=suggestion.answers,
+                answers=_held_back(suggestion.answers) if blind else suggestion.answers,
             )
         )
     return Order(predictions, kept)
@@ -197,6 +209,36 @@ def _as_wished(
     whole = [(row, "active") for row in pinned] + kept
     whole += [(row, "active") for row in demand.postponed.tolist()[:room] if row not in first]
     return [row for row, _ in whole], [arm for _, arm in whole]
+
+
+def _gold_rows(pool: Pool, golds: npt.ArrayLike, options: OrderOptions) -> npt.NDArray[np.int64]:
+    tasks = np.asarray(golds, np.int64)
+    if options.gold_fraction <= 0:
+        tasks = tasks[:0]
+    rows, inside = pool.rows_of(tasks)
+    return rows[inside]
+
+
+def _with_golds(
+    rows: list[int],
+    arms: list[str],
+    golds: npt.NDArray[np.int64],
+    options: OrderOptions,
+    rng: np.random.Generator,
+) -> tuple[list[int], list[str]]:
+    """Mix golds in; what a manager has pinned stays where it is, also where it is a gold."""
+    if not len(golds):
+        return rows, arms
+    there = set(rows)
+    left = [row for row in golds.tolist() if row not in there]
+    places, is_gold = mix_golds(rows, left, options.gold_fraction, rng)
+    turn = iter(arms)
+    mixed = ["gold" if known else next(turn) for known in is_gold]
+    return places[: options.top_k], mixed[: options.top_k]
+
+
+def _held_back(answers: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: {**told, "blind": True} for name, told in answers.items()}
 
 
 def _interest(

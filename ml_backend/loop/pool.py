@@ -193,9 +193,13 @@ def known_answers(
             Gold.project_id == project_id, Gold.answer.is_(None)
         )
     ).all()
+    flagged = session.scalars(
+        select(Vote.annotation_id).where(Vote.project_id == project_id, Vote.ground_truth)
+    ).all()
     return (
         {(row.task_id, row.control): tuple(row.labels) for row in rows},
-        frozenset(row.annotation_id for row in rows if row.annotation_id is not None),
+        frozenset(row.annotation_id for row in rows if row.annotation_id is not None)
+        | frozenset(flagged),
     )
 
 

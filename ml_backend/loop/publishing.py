@@ -10,6 +10,7 @@ from ml_backend.labelstudio.queue import publish
 from ml_backend.loop import drafts
 from ml_backend.loop.candidates import Candidate, keep, unseen_by_champion
 from ml_backend.loop.demand import demand_of
+from ml_backend.loop.golds import golds_to_serve
 from ml_backend.loop.ordering import OrderOptions, make_order
 from ml_backend.loop.settling import Settled, settle
 from ml_backend.loop.work import RoundWork
@@ -48,6 +49,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
             cold=version.kind == "cold",
             scenes=work.scenes(),
             demand=demand,
+            golds=golds_to_serve(work.store, work.project_id, work.store.settings.seed),
         )
         write_predictions(folder, order.predictions)
         drafts.note(work.store, version.name, on_disk=True, quality=candidate.quality)
@@ -163,4 +165,6 @@ def _options(work: RoundWork) -> OrderOptions:
         explore=float(option(work.project, "explore")),
         top_k=int(option(work.project, "top_k")),
         seed=work.store.settings.seed,
+        gold_fraction=float(option(work.project, "gold_fraction")),
+        blind_audit=bool(option(work.project, "blind_audit")),
     )

@@ -40,6 +40,7 @@ from ml_backend.loop.candidates import (
 from ml_backend.loop.cleaning import clean_disk
 from ml_backend.loop.expert_golds import take_experts
 from ml_backend.loop.figures import keep_figures
+from ml_backend.loop.golds import golds_to_serve
 from ml_backend.loop.project_lvm import seen_tasks
 from ml_backend.loop.publishing import (
     judge_votes,
@@ -47,6 +48,7 @@ from ml_backend.loop.publishing import (
     rank_and_publish,
     restore_order,
 )
+from ml_backend.loop.requests import check_rollback
 from ml_backend.loop.steering import steer_votes, tasks_waiting
 from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
 from ml_backend.loop.tuning import wants_tuning
@@ -56,7 +58,7 @@ from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Version
 from ml_backend.store.versions import load_predictions, version_folder
 
-__all__ = ["RoundContext", "RoundReport", "check_rollback", "run_round"]
+__all__ = ["RoundContext", "RoundReport", "run_round"]
 
 _log = structlog.get_logger(__name__)
 
@@ -244,6 +246,10 @@ def _queue_low(work: RoundWork, champion: Version) -> bool:
     """Whether open tasks wait unranked while the champion's queue has room or runs out."""
     top_k = int(work.store.projects.option(work.project, "top_k"))
     free = tasks_waiting(work) if work.crowded else work.pool.free.tolist()
+    if float(work.store.projects.option(work.project, "gold_fraction")) > 0:
+        # Golds are mixed in at their rate: those left over want no new order.
+        golds = golds_to_serve(work.store, work.project_id, work.store.settings.seed)
+        free = sorted(set(free) - set(golds.tolist()))
     places, ranked, unranked = drafts.coverage(work.store, champion.name, free)
     return unranked > 0 and (places < top_k or ranked < top_k // 2)
 
@@ -274,29 +280,6 @@ def _roll_back(work: RoundWork, read: ReconcileReport, name: str) -> None:
         return
     candidate = kept_candidate(work.store, name)
     rank_and_publish(work, work.begin("rollback", name), candidate)
-
-
-def check_rollback(target: Version | None, project_id: int, name: str) -> None:
-    """Refuse a version that cannot be brought back.
-
-    Raises
-    ------
-    StoreError
-        It is not one of the project's, was never finished, or its files are gone.
-    """
-    if target is None or target.project_id != project_id:
-        raise StoreError(
-            f"Project {project_id} has no version {name!r}; "
-            f"`galaxyloop versions --project {project_id}` lists them."
-        )
-    if target.state == "published":
-        raise StoreError(f"{name} is the published version already.")
-    if not target.on_disk or target.state not in ("retired", "rejected"):
-        raise StoreError(
-            f"{name} cannot be brought back: "
-            + ("it was never finished." if target.on_disk else "its files were pruned.")
-            + " Choose another one, or raise GALAXYLOOP_VERSIONS_KEPT for the future."
-        )
 
 
 def _project(store: Store, project_id: int) -> Project:

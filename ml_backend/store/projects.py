@@ -25,6 +25,8 @@ OPTIONS = (
     "most_people",
     "retire_confidence",
     "experts",
+    "gold_fraction",
+    "blind_audit",
 )
 """What a project may set for itself; all but ``diversity`` (default True) are settings too."""
 
