@@ -15,12 +15,13 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ml_backend.errors import GalaxyLoopError
-from ml_backend.jobs import Runner, request_round
+from ml_backend.jobs import Runner
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import ChoicesControl
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.loop.cleaning import clean, removable
 from ml_backend.loop.encoding import load_lvm
+from ml_backend.loop.requests import request_round
 from ml_backend.loop.rounds import RoundContext, run_round
 from ml_backend.loop.tuning import tune
 from ml_backend.queue_transport import NAME, Transport
@@ -108,7 +109,7 @@ class JobWork:
 
     def _round(self, job: Job, progress: Callable[[float, str], None]) -> str:
         report = run_round(self._context(progress), job.project_id, job.payload)
-        if report.images_left:
+        if report.images_left or report.patches_left:
             request_round(self._store, job.project_id)
         if report.tune:
             self._store.jobs.enqueue("tune", job.project_id)

@@ -40,6 +40,10 @@ def work() -> None:
 @click.option("--label-column", help="Column of the label; by default label, class or class_name.")
 @click.option("--annotators", type=int, help="Simulated people who annotate from the labels.")
 @click.option("--error-rate", type=float, help="Share of their answers that are wrong.")
+@click.option(
+    "--most-people", type=int, help="Most people asked about one galaxy, where that is worth it."
+)
+@click.option("--unequal", is_flag=True, default=None, help="Let these people differ in skill.")
 @click.option("--votes", type=int, help="End after so many submitted votes.")
 @click.option("--json", type=_FILE, help="File for the learning curve.")
 @click.option("--data-dir", type=_FOLDER, help="Folder of everything the demo keeps.")

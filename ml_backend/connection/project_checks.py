@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from ml_backend.connection.crowd_checks import crowd_trouble
 from ml_backend.connection.findings import Trouble
 from ml_backend.connection.wiring import ADDRESS_SWITCHES, TITLE, answerable
 from ml_backend.errors import FetchError, LabelConfigError
@@ -172,6 +173,14 @@ class ProjectChecks:
                 f"Set it to 1 (PATCH /api/projects/{self._id}/) and raise the overlap of single "
                 "tasks instead.",
             )
+        if self._crowded():
+            crowd_trouble(self._project, self._store)
+
+    def _crowded(self) -> bool:
+        registered = self._store.projects.get(self._id) if self._store else None
+        if registered is None or self._store is None:
+            return self._settings.most_people > 1
+        return int(self._store.projects.option(registered, "most_people")) > 1
 
     def suggestions(self) -> None:
         """People see our suggestions."""

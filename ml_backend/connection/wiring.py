@@ -98,8 +98,12 @@ def connect(
         backend = wiring.backend()
         webhook = wiring.webhook()
         registered = kept.projects.get(project_id)
-        wiring.project(registered.champion if registered else None)
         chosen = {**(options or {}), **({"strategy": strategy} if strategy else {})}
+        most = chosen.get("most_people") or (
+            kept.projects.option(registered, "most_people") if registered else settings.most_people
+        )
+        crowded = int(most) > 1
+        wiring.project(registered.champion if registered else None, crowded)
         kept.projects.save(
             project_id,
             title=str(project.get("title", "")),
@@ -114,6 +118,11 @@ def connect(
     warnings = [
         f"<{tag.tag} name={tag.name!r}> is left alone: {tag.reason}." for tag in config.unsupported
     ]
+    if crowded:
+        warnings.append(
+            "Who goes away with a task holds it for a day unless TASK_LOCK_TTL (seconds, e.g. "
+            "3600) is set in the environment of Label Studio; its API neither tells nor sets it"
+        )
     return ConnectReport(
         project=project_id,
         title=str(project.get("title", "")),
@@ -220,7 +229,7 @@ class _Wiring:
             self._client.delete_webhook(int(extra["id"]))
         return int(made["id"])
 
-    def project(self, champion: str | None) -> None:
+    def project(self, champion: str | None, crowded: bool = False) -> None:
         """Serve by score, show suggestions, and undo what attaching did to the model version."""
         now = self._client.project(self._id)
         wanted: dict[str, Any] = {"sampling": UNCERTAINTY_SAMPLING, "show_collab_predictions": True}
@@ -240,6 +249,10 @@ class _Wiring:
             self._client.update_project(self._id, **changes)
             said = ", ".join(f"{name} = {value!r}" for name, value in changes.items())
             self.steps.append(f"set the project's {said}")
+        if (self._before.get("maximum_annotations") or 1) > 1 and crowded:
+            self._client.update_project(self._id, maximum_annotations=1)
+            self.steps.append("set the project's maximum_annotations = 1: votes go task by task")
+            return
         overlap = self._before.get("maximum_annotations") or 1
         if overlap > 1:
             self.warnings.append(

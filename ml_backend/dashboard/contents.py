@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from ml_backend.dashboard.health_page import create_health
+from ml_backend.dashboard.models_page import create_models
 from ml_backend.dashboard.progress_page import create_progress
 from ml_backend.dashboard.site import DashboardPage
 
-PAGES = (DashboardPage("progress", "Progress", create_progress),)
+PAGES = (
+    DashboardPage("progress", "Progress", create_progress),
+    DashboardPage("models", "Models", create_models),
+    DashboardPage("health", "Health", create_health),
+)

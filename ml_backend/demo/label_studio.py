@@ -16,6 +16,7 @@ from ml_backend.demo.project import Provision
 from ml_backend.errors import DemoError
 
 PROGRAM_VARIABLE = "GALAXYLOOP_LABEL_STUDIO"
+LOCK_SECONDS = 3600
 FIRST_START_SECONDS = 300.0  # the first start runs some hundred database migrations
 NEIGHBOUR = Path(".venv-label-studio") / "bin" / "label-studio"
 
@@ -72,11 +73,19 @@ class LabelStudioServer:
         Folder whose subfolders may be served to annotators (local files); None: no serving.
     program : Path or None
         The label-studio program; None: :func:`find_program`.
+    lock_seconds : int
+        How long a task waits for a person who has it and went away.
     """
 
     def __init__(
-        self, folder: Path, port: int, files: Path | None = None, program: Path | None = None
+        self,
+        folder: Path,
+        port: int,
+        files: Path | None = None,
+        program: Path | None = None,
+        lock_seconds: int = LOCK_SECONDS,
     ) -> None:
+        self.lock_seconds = lock_seconds
         self.folder = folder.resolve()
         self.port = port
         self.files = files.resolve() if files else None
@@ -111,6 +120,7 @@ class LabelStudioServer:
             "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
             # Without it Label Studio refuses a backend on this machine.
             "USE_DEFAULT_BANNED_SUBNETS": "false",
+            "TASK_LOCK_TTL": str(self.lock_seconds),
             "COLLECT_ANALYTICS": "false",
             "SENTRY_DSN": "",
             "FRONTEND_SENTRY_DSN": "",

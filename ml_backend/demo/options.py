@@ -34,6 +34,10 @@ class DemoOptions:
         File for the learning curve.
     port, label_studio_port : int
         Ports on 127.0.0.1 of the backend and of Label Studio.
+    most_people : int
+        Most people who are asked about one galaxy; 1: one vote each until all have one.
+    unequal : bool
+        Simulated people differ in skill, from a third of `error_rate` to three times as much.
     seed : int
         Seed of the simulated galaxies, of the images held out and of wrong answers; >= 0.
     galaxies : int
@@ -52,6 +56,8 @@ class DemoOptions:
     label_studio_port: int = 8080
     seed: int = 0
     galaxies: int = SIMULATED_GALAXIES
+    most_people: int = 1
+    unequal: bool = False
 
     def __post_init__(self) -> None:
         if self.annotators < 0 or self.annotators > 50:
@@ -70,12 +76,23 @@ class DemoOptions:
             raise DemoError("--label-column needs --labels.")
         if self.json is not None and not self.measured:
             raise DemoError("--json needs known labels to measure on: add --labels.")
+        if not 1 <= self.most_people <= 1000:
+            raise DemoError(f"--most-people must be 1 to 1000, not {self.most_people}.")
+        if self.unequal and self.annotators < 2:
+            raise DemoError("--unequal needs simulated people: add e.g. --annotators 5.")
         if self.port == self.label_studio_port:
             raise DemoError(f"--port and --label-studio-port are both {self.port}.")
         if self.seed < 0:
             raise DemoError(f"--seed must be 0 or larger, not {self.seed}.")
         if self.galaxies < 12:
             raise DemoError(f"--galaxies must be at least 12, not {self.galaxies}.")
+
+    def error_rate_of(self, number: int) -> float:
+        """Return the share of wrong answers of one simulated person, counted from 0."""
+        if not self.unequal:
+            return self.error_rate
+        step = 2 * number / (self.annotators - 1) - 1
+        return float(min(self.error_rate * 3.0**step, 0.95))
 
     @property
     def measured(self) -> bool:

@@ -144,6 +144,22 @@ class Annotator:
         }
 
 
+class NoTaskLeft(DemoError):
+    """Label Studio has no task left for these people.
+
+    Parameters
+    ----------
+    done, wanted : int
+        Annotations that were submitted before, and those asked for.
+    """
+
+    def __init__(self, done: int, wanted: int) -> None:
+        super().__init__(
+            f"Label Studio has no task left for these people ({done} of {wanted} done)."
+        )
+        self.done = done
+
+
 class Crew:
     """Several people who annotate at the same time, but ask for tasks in turns.
 
@@ -170,17 +186,20 @@ class Crew:
 
         Raises
         ------
-        DemoError
+        NoTaskLeft
             Nothing is left to annotate for these people.
         """
-        done = 0
+        done, in_vain = 0, 0
         for _ in range(MOST_REOPENINGS):
-            done += self._burst(votes - done, submitted)
+            count = self._burst(votes - done, submitted)
+            done += count
             if done >= votes or self._stop.is_set():
                 return done
-            if not self._reopen(votes - done):
+            # What is open may be open to others alone.
+            in_vain = 0 if count else in_vain + 1
+            if in_vain == 2 or not self._reopen(votes - done):
                 break
-        raise DemoError(f"Label Studio has no task left for these people ({done} of {votes} done).")
+        raise NoTaskLeft(done, votes)
 
     def stop(self) -> None:
         """Let everybody finish the task at hand and no more."""

@@ -97,6 +97,32 @@ class LoopProgress:
         note = "" if newest.state == "published" else newest.problem or newest.state
         return Landed(newest.votes, project.champion, newest.seconds, note)
 
+    def rest(self) -> None:
+        """Wait until no round is asked for, queued or running.
+
+        Raises
+        ------
+        DemoError
+            That takes longer than `patience` seconds.
+        """
+        deadline = time.monotonic() + self._patience
+        while True:
+            self._alive()
+            with self._store.reading() as session:
+                busy = session.scalar(
+                    select(func.count())
+                    .select_from(Job)
+                    .where(Job.project_id == self._project, Job.state.in_(("queued", "running")))
+                    .where(Job.kind == "round")
+                )
+                project = session.get(Project, self._project)
+            asked = project is not None and project.training_requested_at is not None
+            if not busy and not asked:
+                return
+            if time.monotonic() > deadline:
+                raise DemoError(f"A round did not end within {self._patience:.0f} s.")
+            time.sleep(LOOK_EVERY)
+
     def wait(
         self,
         votes: int,

@@ -209,6 +209,14 @@ class Provision:
             )
         return len(chosen)
 
+    def open_tasks(self, project: int) -> int:
+        """Return how many tasks Label Studio still serves to somebody."""
+        return sum(
+            not task.get("is_labeled")
+            and task.get("total_annotations", 0) < (task.get("overlap") or 1)
+            for task in self._client.tasks(project, page_size=500, annotations=False)
+        )
+
     def votes(self, project: int) -> int:
         """Return the number of annotations that the project has, skips not counted."""
         return int(self._client.project(project).get("total_annotations_number") or 0)

@@ -14,7 +14,7 @@ from ml_backend.demo.guards import only_one, signals_interrupt
 from ml_backend.demo.invitations import join
 from ml_backend.demo.label_studio import LabelStudioServer
 from ml_backend.demo.options import DemoOptions
-from ml_backend.demo.people import Annotator, Crew, Question
+from ml_backend.demo.people import Annotator, Crew, NoTaskLeft, Question
 from ml_backend.demo.progress import Landed, LoopProgress
 from ml_backend.demo.project import (
     DemoProject,
@@ -123,10 +123,14 @@ class Demo:
         self._services.write_environment(self._services.folder.parent / ENVIRONMENT)
         self._store = open_store(self._settings)
         self._stack.callback(self._store.close)
+        self._manager = self._services.manager(self._store)
         self._project = self._find_project(collection)
         self._loop = LoopProgress(self._store, self._project.id, self.check)
         self._tasks = self._fill_project(collection)
-        connect(self._settings, self._project.id)
+        most = self._options.most_people
+        connect(
+            self._settings, self._project.id, options={"most_people": most} if most > 1 else None
+        )
         show = self._terminal.fraction("First round: encode, rank, publish")
         self._first = self._loop.wait(0, show)
         show(1.0, self._first.version)
@@ -143,7 +147,9 @@ class Demo:
         crew = self._crew()
         burst = self._settings.votes_per_round
         done = self._provision.votes(self._project.id)
-        goal = self._options.votes or max(done, len(self._tasks))
+        crowded = self._options.most_people > 1
+        most = len(self._tasks) * min(self._options.most_people, self._options.annotators)
+        goal = self._options.votes or max(done, most)
         if goal > self._options.annotators * len(self._tasks):
             raise DemoError(
                 f"{self._options.annotators} annotators can give {len(self._tasks)} images at "
@@ -156,8 +162,14 @@ class Demo:
         step(done)
         while done < goal:
             count = min(burst, goal - done)
-            done += crew.annotate(count, lambda: step(1))
-            if count < burst:
+            try:
+                done += crew.annotate(count, lambda: step(1))
+            except NoTaskLeft as ended:
+                if not crowded:
+                    raise
+                # In a crowd that is the end: every galaxy has votes enough.
+                done, goal = done + ended.done, done + ended.done
+            if count < burst or done == goal:
                 self._loop.request_round()
             self._record(self._loop.wait(done, nudge=True))
         self._terminal.end()
@@ -258,16 +270,24 @@ class Demo:
             client = LabelStudioClient(self._server.url, join(self._server, account))
             people.append(
                 Annotator(
-                    client, self._project.id, question, self._options.error_rate,
+                    client, self._project.id, question, self._options.error_rate_of(number),
                     self._options.seed, number,
                 )
             )  # fmt: skip
+        if self._options.most_people > 1:
+            return Crew(people, lambda count: self._opened_by_the_loop())
         return Crew(
             people,
             lambda count: self._provision.reopen(
                 self._project.id, count, len(people), self._options.seed
             ),
         )
+
+    def _opened_by_the_loop(self) -> int:
+        """Let a round judge what there is; return how many tasks are open after it."""
+        self._loop.request_round()
+        self._loop.rest()
+        return self._provision.open_tasks(self._project.id)
 
     def _welcome(self) -> None:
         account, say = self._server.account, self._terminal.say
@@ -277,9 +297,8 @@ class Demo:
         say(f"  Password       {account.password}")
         say('  Then press     "Label All Tasks" (it serves the order that the model wants;')
         say("                 opening a single task does not)")
-        say(f"  Backend page   {self._services.url}/")
-        say(f"                 user {self._services.account.email}, "
-            f"password {self._services.account.password}")  # fmt: skip
+        say(f"  Dashboard      {self._services.url}/dashboard/")
+        say(f"                 name {self._manager.email}, password {self._manager.password}")
         say(f"  Other projects . {self._services.folder.parent / ENVIRONMENT}; "
             "galaxyloop connect --project N")  # fmt: skip
         say(f"  Logs and data  {self._folder}")

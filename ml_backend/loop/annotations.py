@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
@@ -13,8 +12,9 @@ from sqlalchemy.orm import Session
 
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.labelstudio.regions import read_annotation
+from ml_backend.loop.served import Served, seconds_of, time_of
 from ml_backend.loop.typed_votes import typed_rows
-from ml_backend.store.tables import Project, Ranking, Task, Version, Vote
+from ml_backend.store.tables import Project, Task, Vote
 
 RESTORED_FIELD = "restored"
 """Key of a task's data that holds the address of the restored picture."""
@@ -76,8 +76,9 @@ def take_in(
         One that may write.
     project_id : int
     found : sequence of dict
-        Tasks with ``id``, ``data``, ``updated_at``, ``is_labeled`` and ``annotations``. Nothing in
-        them makes this fail; an annotation that is not listed any more loses its votes.
+        Tasks with ``id``, ``data``, ``updated_at``, ``is_labeled``, ``overlap``,
+        ``total_annotations`` and ``annotations``. Nothing in them makes this fail;
+        an annotation that is not listed any more loses its votes.
     config : LabelConfig
         The configuration to read the annotations with.
     report : ReconcileReport
@@ -91,7 +92,7 @@ def take_in(
     for vote in session.scalars(select(Vote).where(Vote.task_id.in_(ids))):
         votes.setdefault(vote.annotation_id, []).append(vote)
     image_field = main_field(config)
-    served = _Served(session, project_id, ids)
+    served = Served(session, project_id, ids)
     for item in found:
         task = tasks.get(item["id"])
         if task is None:
@@ -107,6 +108,8 @@ def take_in(
             task.problem = None if address else _no_image(image_field)
         task.removed = False
         task.is_labeled = bool(item.get("is_labeled"))
+        task.overlap = _count(item.get("overlap"))
+        task.annotations = _count(item.get("total_annotations")) or 0
         task.updated_at = time_of(item.get("updated_at"))
 
         annotations = item.get("annotations")
@@ -121,47 +124,6 @@ def take_in(
             report.votes_removed += 1
 
 
-class _Served:
-    """What people were shown: Label Studio's lists do not say, so it is told from our own queue.
-
-    A version served a task where it was the published one when the annotator began (the time of
-    the annotation less its lead time, by Label Studio's clock) and has the task in its ranking.
-    """
-
-    def __init__(self, session: Session, project_id: int, task_ids: Sequence[int]) -> None:
-        self._times = session.execute(
-            select(Version.name, Version.published_at)
-            .where(Version.project_id == project_id, Version.published_at.is_not(None))
-            .order_by(Version.published_at.desc())
-        ).all()
-        rows = session.scalars(select(Ranking).where(Ranking.task_id.in_(task_ids)))
-        self._rankings = {(row.version, row.task_id): row for row in rows}
-
-    def version(self, task_id: int, annotation: dict[str, Any]) -> str | None:
-        """Return the version that served the task, None where none did."""
-        submitted = time_of(annotation.get("created_at"))
-        if submitted is None:
-            return None
-        begun = submitted - timedelta(seconds=_seconds(annotation.get("lead_time")) or 0.0)
-        name = next((name for name, since in self._times if since and since <= begun), None)
-        return name if (name, task_id) in self._rankings else None
-
-    def labels(self, task_id: int, version: str | None) -> dict[str, list[str]]:
-        """Return the labels that a version suggested, by control."""
-        answers = self.answers(task_id, version)
-        return {control: list(answer["labels"]) for control, answer in answers.items()}
-
-    def answers(self, task_id: int, version: str | None) -> dict[str, Any]:
-        """Return all that a version suggested, by control."""
-        row = self._rankings.get((version or "", task_id))
-        return row.answers if row is not None else {}
-
-    def from_audit(self, task_id: int, version: str | None) -> bool:
-        """Tell whether a version served the task by its audit arm."""
-        row = self._rankings.get((version or "", task_id))
-        return row is not None and row.arm == "audit"
-
-
 def _take_annotation(
     session: Session,
     project: Project,
@@ -170,10 +132,14 @@ def _take_annotation(
     old: list[Vote],
     config: LabelConfig,
     report: ReconcileReport,
-    served: _Served,
+    served: Served,
 ) -> None:
     updated = time_of(annotation.get("updated_at"))
-    unchanged = bool(old) and all(vote.updated_at == updated for vote in old)
+    # Flagging another annotation of the task takes the flag away without a time stamp.
+    known = annotation.get("ground_truth") is True
+    unchanged = bool(old) and all(
+        vote.updated_at == updated and vote.ground_truth == known for vote in old
+    )
     if unchanged and project.swept_digest == config.digest:
         return
     before = {vote.control: vote for vote in old}
@@ -187,7 +153,8 @@ def _take_annotation(
     if first is not None:
         version = first.shown_version
     was_shown = bool(annotation.get("parent_prediction"))
-    shown = served.labels(task.id, version) if was_shown else {}
+    would = served.answers(task.id, version)
+    shown = {name: told for name, told in would.items() if was_shown and not told.get("blind")}
     common: dict[str, Any] = {
         "annotation_id": annotation["id"],
         "project_id": project.id,
@@ -195,27 +162,31 @@ def _take_annotation(
         "annotator": _person(annotation.get("completed_by")),
         "created_at": time_of(annotation.get("created_at")),
         "updated_at": updated,
-        "lead_time": _seconds(annotation.get("lead_time")),
+        "lead_time": seconds_of(annotation.get("lead_time")),
         "shown_version": version,
         "audit": first.audit if first is not None else served.from_audit(task.id, version),
+        "ground_truth": known,
     }
     task.audit = task.audit or common["audit"]
     rows: dict[str, dict[str, Any]] = {}
     if skipped:
-        rows[""] = {"labels": [], "skipped": True, "origin": "", "accepted": None}
+        rows[""] = {"labels": [], "skipped": True, "origin": "", "accepted": None, "agrees": None}
     for answer in () if skipped else reading.answers:
-        told = shown.get(answer.control) if answer.suggested is None else answer.suggested
-        same = None if told is None else set(told) == set(answer.labels)
+        had = _labels(would.get(answer.control))
+        seen = answer.suggested
+        if seen is None or (had is not None and not seen):
+            # An empty snapshot may be that of a suggestion that was held back.
+            seen = _labels(shown.get(answer.control))
         rows[answer.control] = {
             "labels": list(answer.labels),
             "skipped": False,
             "origin": answer.origin,
-            "accepted": same,
+            "accepted": _same(seen, answer.labels),
+            "agrees": _same(seen if had is None else had, answer.labels),
             "problem": _unknown(answer.unknown),
         }
     if not skipped:
-        suggested = served.answers(task.id, version) if was_shown else {}
-        rows |= typed_rows(annotation, config, suggested)
+        rows |= typed_rows(annotation, config, shown, would)
     answered = {control.name for control in config.answered}
     for control, values in rows.items():
         vote = before.pop(control, None)
@@ -238,6 +209,14 @@ def _differs(vote: Vote, values: dict[str, Any]) -> bool:
     return set(values["labels"]) != set(vote.labels) or values.get("answer") != vote.answer
 
 
+def _labels(told: Mapping[str, Any] | None) -> Sequence[str] | None:
+    return None if told is None else told["labels"]
+
+
+def _same(told: Sequence[str] | None, labels: Sequence[str]) -> bool | None:
+    return None if told is None else set(told) == set(labels)
+
+
 def _no_image(image_field: str) -> str:
     return (
         f"The task has no text in its field '{image_field}', which the labelling configuration "
@@ -251,20 +230,11 @@ def _unknown(labels: Sequence[str]) -> str | None:
     return f"The labelling configuration does not offer {', '.join(map(repr, labels))}."
 
 
-def time_of(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
-
-
 def _person(value: object) -> int | None:
     found = value.get("id") if isinstance(value, dict) else value
     return found if isinstance(found, int) else None
 
 
-def _seconds(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and 0 <= value < 1e9 else None
+def _count(value: object) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value < 2**31 else None  # type: ignore[operator,return-value]

@@ -54,6 +54,8 @@ class Pool:
         Changes with the votes that count and with known answers.
     lessons : dict of str to Lessons
         By plan, of all other heads; empty ones where nobody has answered.
+    counted : dict of str to Consensus
+        By control, of all lists of choices whose votes count, also those of plans.
     """
 
     task_ids: Ids
@@ -65,6 +67,7 @@ class Pool:
     audited: frozenset[int]
     digest: str
     lessons: dict[str, Lessons] = field(default_factory=dict)
+    counted: dict[str, Consensus] = field(default_factory=dict)
 
     @property
     def has_votes(self) -> bool:
@@ -140,6 +143,7 @@ def load_pool(
         audited=_audited(ids, voted, drawn, store.settings.seed),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         lessons=lessons,
+        counted=agreed,
     )
 
 
@@ -189,9 +193,13 @@ def known_answers(
             Gold.project_id == project_id, Gold.answer.is_(None)
         )
     ).all()
+    flagged = session.scalars(
+        select(Vote.annotation_id).where(Vote.project_id == project_id, Vote.ground_truth)
+    ).all()
     return (
         {(row.task_id, row.control): tuple(row.labels) for row in rows},
-        frozenset(row.annotation_id for row in rows if row.annotation_id is not None),
+        frozenset(row.annotation_id for row in rows if row.annotation_id is not None)
+        | frozenset(flagged),
     )
 
 

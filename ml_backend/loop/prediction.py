@@ -29,7 +29,7 @@ from ml_backend.loop.encoding import (
 from ml_backend.loop.interactive import object_under, prompt_of
 from ml_backend.loop.plans import usable_heads
 from ml_backend.loop.project_lvm import tuned_lvm
-from ml_backend.loop.queue_scores import LAST, unranked_scores
+from ml_backend.loop.queue_scores import BLIND_ARMS, LAST, unranked_scores
 from ml_backend.loop.scene_source import RecentScenes, SceneSource
 from ml_backend.loop.suggestions import Look, suggested
 from ml_backend.store.database import Store
@@ -53,6 +53,7 @@ class _Champion:
     config: LabelConfig
     heads: dict[str, Head]
     scores: dict[int, float]
+    held_back: frozenset[int]
     lvm_identity: str
 
 
@@ -123,7 +124,7 @@ class Predictor:
         ]
         for place, answer, score in zip(known, answers, scores, strict=True):
             task_id = _task_id(tasks[place])
-            predictions[place]["result"] = answer.result
+            predictions[place]["result"] = [] if task_id in champion.held_back else answer.result
             predictions[place]["score"] = champion.scores.get(task_id, score)
         return predictions
 
@@ -226,7 +227,7 @@ class Predictor:
         with self._store.reading() as session:
             version = session.get(Version, name)
             ranking = session.execute(
-                select(Ranking.task_id, Ranking.score).where(Ranking.version == name)
+                select(Ranking.task_id, Ranking.score, Ranking.arm).where(Ranking.version == name)
             ).all()
         try:
             heads = usable_heads(load_heads(version_folder(self._store.folder, name)), config)
@@ -234,7 +235,12 @@ class Predictor:
             _log.error("version_broken", version=name, reason=str(error))
             heads = {}  # people go on without suggestions; the next round trains anew
         identity = version.lvm_identity if version else ""
-        return _Champion(name, config, heads, {row[0]: row[1] for row in ranking}, identity)
+        project = self._store.projects.get(self._project_id)
+        held_back: frozenset[int] = frozenset()
+        if project is not None and self._store.projects.option(project, "blind_audit"):
+            held_back = frozenset(row.task_id for row in ranking if row.arm in BLIND_ARMS)
+        scores = {row.task_id: row.score for row in ranking}
+        return _Champion(name, config, heads, scores, held_back, identity)
 
     def _embeddings(self, champion: _Champion) -> EmbeddingStore:
         return self._store.embeddings(champion.lvm_identity)

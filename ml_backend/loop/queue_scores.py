@@ -15,6 +15,8 @@ import numpy.typing as npt
 from models.heads.base import Head
 
 LAST = 1.0
+BLIND_ARMS = ("audit", "gold")
+"""Arms that measure, whose suggestions are held back from people (option ``blind_audit``)."""
 
 
 def ranked_score(place: int, count: int) -> float:

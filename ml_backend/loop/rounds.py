@@ -38,9 +38,18 @@ from ml_backend.loop.candidates import (
     train_candidate,
 )
 from ml_backend.loop.cleaning import clean_disk
+from ml_backend.loop.expert_golds import take_experts
 from ml_backend.loop.figures import keep_figures
+from ml_backend.loop.golds import golds_to_serve
 from ml_backend.loop.project_lvm import seen_tasks
-from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
+from ml_backend.loop.publishing import (
+    judge_votes,
+    publish_ranked,
+    rank_and_publish,
+    restore_order,
+)
+from ml_backend.loop.requests import check_rollback
+from ml_backend.loop.steering import steer_votes, tasks_waiting
 from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
 from ml_backend.loop.tuning import wants_tuning
 from ml_backend.loop.votes import ReconcileReport, consume_hints, reconcile
@@ -49,7 +58,7 @@ from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Version
 from ml_backend.store.versions import load_predictions, version_folder
 
-__all__ = ["RoundContext", "RoundReport", "check_rollback", "run_round"]
+__all__ = ["RoundContext", "RoundReport", "run_round"]
 
 _log = structlog.get_logger(__name__)
 
@@ -79,6 +88,8 @@ def run_round(
     work = RoundWork(context, project)
     with work.timed("reconcile", 0.02, "Reading votes from Label Studio"):
         read = reconcile(context.client, context.store, project_id, bool(wishes.get("full")))
+    experts = context.store.projects.option(project, "experts")
+    take_experts(context.store, project_id, [int(number) for number in experts])
     work.rerank = bool(wishes.get("rerank"))
     if wishes.get("rollback"):
         _roll_back(work, read, str(wishes["rollback"]))
@@ -86,6 +97,11 @@ def run_round(
         work.take_in(read)
         note_stand_in(work)
         _go_on_or_begin(work, force=bool(wishes.get("force") or project.training_requested_at))
+    if work.crowded and read.changed and not work.judged:
+        # Skips alone make no new order, yet a task that everybody skips is one for experts.
+        champion = _usable(work, drafts.champion_of(work.store, project_id))
+        judge_votes(work, champion or Candidate({}))
+    steer_votes(work)
     with work.timed("figures", 0.95, "Counting what the pages show"):
         keep_figures(context.store, project_id, read.config, work.pool)
     consume_hints(context.store, project)
@@ -229,7 +245,12 @@ def _usable(work: RoundWork, champion: Version | None) -> Candidate | None:
 def _queue_low(work: RoundWork, champion: Version) -> bool:
     """Whether open tasks wait unranked while the champion's queue has room or runs out."""
     top_k = int(work.store.projects.option(work.project, "top_k"))
-    places, ranked, unranked = drafts.coverage(work.store, champion.name, work.pool.free.tolist())
+    free = tasks_waiting(work) if work.crowded else work.pool.free.tolist()
+    if float(work.store.projects.option(work.project, "gold_fraction")) > 0:
+        # Golds are mixed in at their rate: those left over want no new order.
+        golds = golds_to_serve(work.store, work.project_id, work.store.settings.seed)
+        free = sorted(set(free) - set(golds.tolist()))
+    places, ranked, unranked = drafts.coverage(work.store, champion.name, free)
     return unranked > 0 and (places < top_k or ranked < top_k // 2)
 
 
@@ -259,29 +280,6 @@ def _roll_back(work: RoundWork, read: ReconcileReport, name: str) -> None:
         return
     candidate = kept_candidate(work.store, name)
     rank_and_publish(work, work.begin("rollback", name), candidate)
-
-
-def check_rollback(target: Version | None, project_id: int, name: str) -> None:
-    """Refuse a version that cannot be brought back.
-
-    Raises
-    ------
-    StoreError
-        It is not one of the project's, was never finished, or its files are gone.
-    """
-    if target is None or target.project_id != project_id:
-        raise StoreError(
-            f"Project {project_id} has no version {name!r}; "
-            f"`galaxyloop versions --project {project_id}` lists them."
-        )
-    if target.state == "published":
-        raise StoreError(f"{name} is the published version already.")
-    if not target.on_disk or target.state not in ("retired", "rejected"):
-        raise StoreError(
-            f"{name} cannot be brought back: "
-            + ("it was never finished." if target.on_disk else "its files were pruned.")
-            + " Choose another one, or raise GALAXYLOOP_VERSIONS_KEPT for the future."
-        )
 
 
 def _project(store: Store, project_id: int) -> Project:

@@ -52,6 +52,7 @@ def typed_rows(
     annotation: Mapping[str, Any],
     config: LabelConfig,
     suggested: Mapping[str, Mapping[str, Any]],
+    would: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Return the columns of an annotation's typed votes, by control.
 
@@ -63,6 +64,8 @@ def typed_rows(
     suggested : mapping of control to mapping
         What the version on show had said, as rankings keep it: `kept` answers under ``answer``.
         A snapshot of the prediction in the annotation itself goes before it.
+    would : mapping of control to mapping, optional
+        The same of what it had to say, shown or not; by default `suggested`.
 
     Returns
     -------
@@ -79,13 +82,11 @@ def typed_rows(
     prompts = {control.name for control in asked}
     asking = any(found.items for found in reading.answers if found.control in prompts)
     snapshot = annotation.get("prediction")
-    shown: dict[str, TypedAnswer] = {}
-    for name, told in suggested.items():
-        with contextlib.suppress(ValueError):  # written by another version of us
-            if "answer" not in told:
-                continue
-            shown[name] = restored(name, told["answer"])
-    if isinstance(snapshot, Mapping) and isinstance(snapshot.get("result"), list):
+    told = snapshot.get("result") if isinstance(snapshot, Mapping) else None
+    shown = _restored(suggested)
+    had = shown if would is None else _restored(would)
+    # Without a region in it, the snapshot is that of a suggestion that was held back.
+    if isinstance(snapshot, Mapping) and isinstance(told, list) and told:
         shown = {found.control: found for found in read_answers(snapshot, config, controls).answers}
     wanted = {control.name for control in controls}
     regions = {control.name for control in controls if isinstance(control, RegionControl)}
@@ -95,15 +96,26 @@ def typed_rows(
         if name not in wanted or (asking and name in regions and not answer.items):
             continue
         problems = [told for told in reading.problems if repr(name) in told]
+        accepted = answer.same_as(shown[name]) if name in shown else None
         rows[name] = {
             "labels": list(answer.labels),
             "answer": kept(answer),
             "skipped": False,
             "origin": answer.origin,
-            "accepted": answer.same_as(shown[name]) if name in shown else None,
+            "accepted": accepted,
+            "agrees": answer.same_as(had[name]) if name in had else accepted,
             "problem": None if answer.complete else "; ".join(problems)[:2000] or None,
         }
     return rows
+
+
+def _restored(told: Mapping[str, Mapping[str, Any]]) -> dict[str, TypedAnswer]:
+    found: dict[str, TypedAnswer] = {}
+    for name, answer in told.items():
+        if "answer" in answer:
+            with contextlib.suppress(ValueError):  # written by another version of us
+                found[name] = restored(name, answer["answer"])
+    return found
 
 
 def typed_votes(store: Store, project_id: int, control: str) -> list[TypedVote]:

@@ -17,7 +17,9 @@ from sqlalchemy import case, delete, func, select, update
 
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.config import parse_controls
-from ml_backend.loop.annotations import ReconcileReport, take_in, time_of
+from ml_backend.loop.annotations import ReconcileReport, take_in
+from ml_backend.loop.golds import take_ground_truths
+from ml_backend.loop.served import time_of
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Task, Vote
 
@@ -175,6 +177,8 @@ def reconcile(
         ids = client.task_ids(project_id)
         report.tasks_removed = _remove_others(store, project_id, ids, report)
 
+    # Before the time is kept: a round that dies here reads the same flags again.
+    take_ground_truths(store, project_id)
     fields: dict[str, Any] = {"reconciled_until": latest, "reconciled_at": began}
     if full:
         fields |= {"swept_at": began, "swept_digest": config.digest}

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ml_backend.demo.people import Annotator, Crew, Question
+from ml_backend.demo.options import DemoOptions
+from ml_backend.demo.people import Annotator, Crew, NoTaskLeft, Question
 from ml_backend.demo.project import control_name, labelling_config
 from ml_backend.errors import DemoError, LabelStudioError
 from ml_backend.labelstudio.config import parse_controls
@@ -131,3 +132,32 @@ def test_any_question_and_classes_make_a_configuration_that_we_can_read(question
     assert control.image_field == "image"
     assert not control.multiple
     assert not config.unsupported
+
+
+def test_a_crew_ends_where_what_is_open_is_open_to_others_alone() -> None:
+    studio = FakeStudio(2)
+    asked: list[int] = []
+
+    def reopen(count: int) -> int:
+        asked.append(count)
+        return 1
+
+    with pytest.raises(NoTaskLeft) as ended:
+        Crew(people(studio, 3), reopen).annotate(5)
+    assert ended.value.done == 2
+    assert len(asked) == 2
+
+
+def test_people_may_differ_in_skill() -> None:
+    equal = DemoOptions(annotators=5, error_rate=0.1)
+    assert {equal.error_rate_of(number) for number in range(5)} == {0.1}
+    unequal = DemoOptions(annotators=5, error_rate=0.1, unequal=True)
+    rates = [unequal.error_rate_of(number) for number in range(5)]
+    assert rates == sorted(rates)
+    assert rates[0] == pytest.approx(0.1 / 3)
+    assert rates[2] == pytest.approx(0.1)
+    assert rates[-1] == pytest.approx(0.3)
+    with pytest.raises(DemoError, match="--unequal"):
+        DemoOptions(annotators=1, unequal=True)
+    with pytest.raises(DemoError, match="--most-people"):
+        DemoOptions(annotators=2, most_people=0)

@@ -60,8 +60,14 @@ def test_votes_make_a_trained_version_that_knows_the_galaxies(world: World) -> N
     right = [
         prediction["result"][0]["value"]["choices"] == [truth(world.images[prediction["task"]])]
         for prediction in world.label_studio.predictions(1, report.version)
+        if prediction["result"]
     ]
     assert np.mean(right) > 0.9
+    with world.store.reading() as session:
+        arms = Counter(
+            session.scalars(select(Ranking.arm).where(Ranking.version == report.version))
+        )
+    assert len(right) == arms["active"], "what measures is served without a suggestion"
     assert not set(world.label_studio.served(1)) & set(world.tasks[:24])
 
 
