@@ -85,9 +85,7 @@ def flat_map(
 
 def _laid_out(marks: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     if len(marks) < _FEWEST:
-        flat = np.zeros((len(marks), 2), np.float32)
-        width = min(2, marks.shape[1])
-        flat[:, :width] = marks[:, :width]
+        flat = np.hstack([marks, np.zeros((len(marks), 2), np.float32)])[:, :2]
     else:
         tsne = TSNE(
             2,

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from ml_backend.dashboard.explore_page import create_explore
 from ml_backend.dashboard.progress_page import create_progress
+from ml_backend.dashboard.queue_page import create_queue
 from ml_backend.dashboard.site import DashboardPage
 
-PAGES = (DashboardPage("progress", "Progress", create_progress),)
+PAGES = (
+    DashboardPage("progress", "Progress", create_progress),
+    DashboardPage("queue", "Queue", create_queue),
+    DashboardPage("explore", "Explore", create_explore),
+)

@@ -74,8 +74,10 @@ def make_map(
             .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
             .order_by(Task.id)
         ).all()
-    rows, found = store.embeddings(champion.lvm_identity).view([task[1] for task in tasks])
-    ids = np.array([task[0] for task in tasks], np.int64)[found]
+    rows, found = store.embeddings(champion.lvm_identity).view(
+        [task.content_hash or "" for task in tasks]
+    )
+    ids = np.array([task.id for task in tasks], np.int64)[found]
     progress(0.05, f"Laying out {len(ids)} galaxies")
     places = flat_map(
         lambda some: np.asarray(rows[some], np.float32),

@@ -56,6 +56,10 @@ class Found:
     kind: str
     expected: float | None = None
 
+    def by_task(self) -> dict[int, float]:
+        """Return the scores by task."""
+        return dict(zip(self.task_ids.tolist(), self.scores.tolist(), strict=True))
+
 
 @dataclass(frozen=True)
 class SearchSpace:
@@ -217,8 +221,8 @@ def load_space(store: Store, project_id: int, lvm_identity: str) -> SearchSpace:
             .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
             .order_by(Task.id)
         ).all()
-    rows, found = store.embeddings(lvm_identity).view([task[1] for task in tasks])
-    ids = np.array([task[0] for task in tasks], np.int64)[found]
+    rows, found = store.embeddings(lvm_identity).view([task.content_hash or "" for task in tasks])
+    ids = np.array([task.id for task in tasks], np.int64)[found]
     step = max(1, -(-len(ids) // _SAMPLE))
     sample = np.asarray(rows[np.arange(0, len(ids), step)], np.float32)
     return SearchSpace(lvm_identity, ids, rows, sample[np.isfinite(sample).all(axis=1)])
