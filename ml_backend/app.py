@@ -11,13 +11,14 @@ from flask import Flask, Response, request
 
 from ml_backend.dashboard.checkups import Checkups, Finding
 from ml_backend.dashboard.contents import PAGES
-from ml_backend.dashboard.pages import create_pages
+from ml_backend.dashboard.login import PREFIX
+from ml_backend.dashboard.problem_page import problem_page
 from ml_backend.dashboard.site import DashboardContext, register_dashboard
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.pictures.cache import PictureCache
 from ml_backend.pictures.drawing import PictureMaker
-from ml_backend.protocol.health import STATUS, create_health
+from ml_backend.protocol.health import create_health
 from ml_backend.protocol.hints import HintWriter
 from ml_backend.protocol.metrics import register_metrics
 from ml_backend.protocol.pictures import ENDPOINT, create_pictures
@@ -25,6 +26,7 @@ from ml_backend.protocol.predict import Predicts, create_predict
 from ml_backend.protocol.problems import register_problems
 from ml_backend.protocol.security import Gate, register_security
 from ml_backend.protocol.setup import create_setup
+from ml_backend.protocol.status import HOME, create_status
 from ml_backend.protocol.versions import create_versions
 from ml_backend.protocol.webhook import create_webhook
 from ml_backend.settings import Settings, environment_settings
@@ -112,8 +114,8 @@ def create_app(
     app.extensions["galaxyloop"] = predictors
 
     register_metrics(app, store)
-    register_security(app, gate, {ENDPOINT})
-    register_problems(app)
+    register_security(app, gate, {ENDPOINT, HOME})
+    register_problems(app, problem_page)
     if settings.log_level == "DEBUG":
         _register_log(app)
     app.register_blueprint(create_health())
@@ -124,7 +126,7 @@ def create_app(
     app.register_blueprint(create_versions(store))
     app.register_blueprint(create_pictures(addresses, maker, settings.max_picture_requests))
     checkups = Checkups(check or (lambda: _doctor(settings, store)))
-    app.register_blueprint(create_pages(settings, store, checkups, STATUS))
+    app.register_blueprint(create_status(store, gate, f"{PREFIX}/", checkups.as_json))
     context = DashboardContext(
         settings, store, maker, checkups, lambda: LabelStudioClient.from_settings(settings)
     )

@@ -1,4 +1,4 @@
-"""Jobs: how one is asked for and done, with heartbeats and a safe end.
+"""Jobs: how one is done, with heartbeats and a safe end.
 
 The table of jobs is the truth (`ml_backend.store.jobs`); huey only carries numbers.
 """
@@ -8,15 +8,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 import structlog
 
 from ml_backend.errors import GalaxyLoopError
-from ml_backend.loop.rounds import check_rollback
 from ml_backend.store.database import Store
 from ml_backend.store.jobs import worker_name
-from ml_backend.store.tables import Job, Project, Version
+from ml_backend.store.tables import Job, Project
 
 HEARTBEAT_SECONDS = 3.0
 RETRY_SECONDS = (10.0, 300.0)
@@ -33,25 +32,6 @@ class Work(Protocol):
     """Does a job; reports through `progress`, which may raise `Interrupted`."""
 
     def __call__(self, job: Job, progress: Callable[[float, str], None]) -> str: ...
-
-
-def request_round(store: Store, project_id: int, **payload: Any) -> Job:
-    """Queue a round of a project, e.g. ``force=True`` or ``full=True``."""
-    return store.jobs.enqueue("round", project_id, payload)
-
-
-def request_rollback(store: Store, project_id: int, version: str) -> Job:
-    """Queue the return to an earlier version.
-
-    Raises
-    ------
-    StoreError
-        The version is unknown, published already, or cannot be brought back.
-    """
-    with store.reading() as session:
-        target = session.get(Version, version)
-    check_rollback(target, project_id, version)
-    return request_round(store, project_id, rollback=version)
 
 
 class Runner:

@@ -12,8 +12,8 @@ from pathlib import Path
 import structlog
 from sqlalchemy import select, update
 
-from ml_backend.jobs import request_round
 from ml_backend.loop.cleaning import removable
+from ml_backend.loop.requests import request_round
 from ml_backend.settings import Settings
 from ml_backend.store.database import Store
 from ml_backend.store.jobs import BESIDE, STALE_AFTER, made_here

@@ -15,13 +15,14 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from ml_backend.errors import GalaxyLoopError
-from ml_backend.jobs import Runner, request_round
+from ml_backend.jobs import Runner
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import ChoicesControl
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.loop.cleaning import clean, removable
 from ml_backend.loop.encoding import load_lvm
 from ml_backend.loop.project_map import make_map
+from ml_backend.loop.requests import request_round
 from ml_backend.loop.rounds import RoundContext, run_round
 from ml_backend.loop.tuning import tune
 from ml_backend.queue_transport import NAME, Transport

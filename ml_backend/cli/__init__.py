@@ -1,6 +1,7 @@
 """The ``galaxyloop`` command; each module registers its commands on import."""
 
 from ml_backend.cli import (
+    accounts,
     catalogues,
     embeddings,
     exports,
@@ -14,6 +15,7 @@ from ml_backend.cli import (
 from ml_backend.cli.command import main
 
 __all__ = [
+    "accounts",
     "catalogues",
     "embeddings",
     "exports",

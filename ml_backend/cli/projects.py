@@ -91,8 +91,8 @@ def doctor(url: str | None, api_key: str | None, project: int | None, as_json: b
 def jobs(project: int | None, as_json: bool) -> None:
     """List the jobs, newest first."""
     settings = settings_with()
-    from ml_backend.dashboard.overview import job_details
     from ml_backend.store.database import open_store
+    from ml_backend.store.jobs import job_details
 
     store = open_store(settings)
     try:
@@ -148,7 +148,7 @@ def versions(project: int, as_json: bool) -> None:
     settings = settings_with()
     from sqlalchemy import select
 
-    from ml_backend.dashboard.overview import quality_of
+    from ml_backend.dashboard.measures import quality_of
     from ml_backend.protocol.versions import version_details
     from ml_backend.store.database import open_store
     from ml_backend.store.tables import Version
@@ -189,7 +189,7 @@ def versions(project: int, as_json: bool) -> None:
 def rollback(project: int, version: str) -> None:
     """Publish an earlier VERSION of a project again."""
     settings = settings_with()
-    from ml_backend.jobs import request_rollback
+    from ml_backend.loop.requests import request_rollback
     from ml_backend.store.database import open_store
 
     store = open_store(settings)

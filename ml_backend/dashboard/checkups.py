@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from threading import Lock, Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -72,9 +72,29 @@ class Checkups:
     def latest(self) -> Checkup | None:
         """Return the latest result at once and start a new run where it is old or missing."""
         latest = self._latest
-        if (latest is None or self._now() - latest.at > FRESH) and not self._running.locked():
-            Thread(target=self.run, name="doctor", daemon=True).start()
+        if latest is None or self._now() - latest.at > FRESH:
+            self.begin()
         return latest
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody looks now."""
+        return self._running.locked()
+
+    def begin(self) -> None:
+        """Look now, in the background, unless somebody does already."""
+        if not self._running.locked():
+            Thread(target=self.run, name="doctor", daemon=True).start()
+
+    def as_json(self) -> dict[str, Any]:
+        """Look now, and return what was found as JSON."""
+        checkup = self.run()
+        keys = ("check", "ok", "problem", "remedy")
+        return {
+            "checked_at": checkup.at.isoformat(timespec="seconds"),
+            "failure": checkup.failure or None,
+            "findings": [{key: getattr(one, key) for key in keys} for one in checkup.findings],
+        }
 
     def run(self) -> Checkup:
         """Look now; who comes while somebody looks waits for that result."""

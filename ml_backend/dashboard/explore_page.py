@@ -29,8 +29,8 @@ from ml_backend.dashboard.tables import csv_response
 from ml_backend.dashboard.thumbnails import add_thumbnails
 from ml_backend.dashboard.wishes import KINDS, own_tasks
 from ml_backend.errors import FetchError, GalaxyLoopError, StoreError
-from ml_backend.loop.figures import kept_figure
 from ml_backend.loop.project_map import load_map
+from ml_backend.store.figures import kept_figure
 from ml_backend.store.tables import Project, Vote
 
 MOST_UPLOAD = 16 * 2**20
@@ -77,7 +77,7 @@ def create_explore(context: DashboardContext) -> Blueprint:
         if not found:
             abort(404, f"Project {project_id} has no task {task_id}.")
         space = galaxies.space(project_id)
-        about = {
+        about: dict[str, Any] = {
             "state": found[0],
             "votes": _votes(context, project_id, task_id),
             "kinds": KINDS,
@@ -85,7 +85,7 @@ def create_explore(context: DashboardContext) -> Blueprint:
         }
         if request.args.get("part") == "1":
             return render_template("dashboard/_galaxy.html", project=project, **about)
-        return show(context, project_id, "galaxy", heading=f"Task {task_id}", **about)
+        return show(context, project_id, "explore", "galaxy", heading=f"Task {task_id}", **about)
 
     @blueprint.route("/search", methods=["GET", "POST"])
     def search(project_id: int) -> Any:
@@ -115,6 +115,7 @@ def create_explore(context: DashboardContext) -> Blueprint:
         page = show(
             context,
             project_id,
+            "explore",
             "search",
             heading="Search",
             search=asked,
@@ -168,6 +169,7 @@ def _add_selection(blueprint: Blueprint, context: DashboardContext, galaxies: Ga
         return show(
             context,
             project_id,
+            "explore",
             "selection",
             heading="Selection",
             states=states,

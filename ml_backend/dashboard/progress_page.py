@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from ml_backend.dashboard.login import PREFIX
 from ml_backend.dashboard.site import DashboardContext, show
-from ml_backend.loop.figures import kept_figure
+from ml_backend.store.figures import kept_figure
 
 
 def create_progress(context: DashboardContext) -> Blueprint:

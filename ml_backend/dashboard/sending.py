@@ -13,6 +13,7 @@ from ml_backend.dashboard.wishes import own_tasks
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import parse_controls
+from ml_backend.loop.requests import request_round
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Task
 
@@ -103,7 +104,7 @@ def send_tasks(
         account, "send", f"{len(ids)} tasks to project {target.id}", source.id,
         target=target.id, tasks=[task.id for task in chosen], made=ids,
     )  # fmt: skip
-    store.jobs.enqueue("round", target.id, {})
+    request_round(store, target.id)
     return Sent(len(ids), already)
 
 

@@ -13,7 +13,10 @@ import bokeh
 from flask import Blueprint, Flask, Response, abort, render_template, request
 
 from ml_backend.dashboard.checkups import Checkups
-from ml_backend.dashboard.login import PREFIX, register_login
+from ml_backend.dashboard.login import PREFIX, inside, register_login
+from ml_backend.dashboard.measures import label, quality_of
+from ml_backend.dashboard.projects_page import Summary, summaries
+from ml_backend.dashboard.words import ago, grouped, size
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.pictures.drawing import PictureMaker
 from ml_backend.settings import Settings
@@ -69,16 +72,29 @@ def register_dashboard(
         Signs cookies.
     """
     register_login(app, context.store, secret)
+    # Below the prefix, so that the login page's own looks ask for no other password.
+    app.register_blueprint(
+        Blueprint(
+            "dashboard",
+            __name__,
+            template_folder="templates",
+            static_folder="static",
+            static_url_path=f"{PREFIX}/static",
+        )
+    )
     app.register_blueprint(_create_site(context))
     for page in pages:
         app.register_blueprint(page.create(context))
     app.jinja_env.globals.update(
         dashboard_pages=pages, bokeh_version=bokeh.__version__, prefix=PREFIX
     )
+    app.jinja_env.filters.update(
+        ago=ago, size=size, grouped=grouped, measure=label, quality=quality_of
+    )
 
     @app.after_request
     def _policy(response: Response) -> Response:
-        if request.path.startswith(PREFIX):
+        if inside():
             response.headers["Content-Security-Policy"] = POLICY
         return response
 
@@ -91,12 +107,22 @@ def project_of(store: Store, project_id: int) -> Project:
     return project
 
 
-def show(context: DashboardContext, project_id: int, page: str, **values: Any) -> str:
-    """Render ``dashboard/<page>.html`` of a project; templates extend ``dashboard/frame.html``."""
+def label_studio_address(settings: Settings) -> str:
+    """Return Label Studio's address in people's browsers."""
+    return settings.label_studio_public_url or settings.label_studio_url
+
+
+def show(
+    context: DashboardContext, project_id: int, page: str, template: str = "", **values: Any
+) -> str:
+    """Render ``dashboard/<page>.html`` of a project; templates extend ``dashboard/frame.html``.
+
+    A further view of a page names its own `template`, and stays under the page's tab.
+    """
     project = project_of(context.store, project_id)
-    browser = context.settings.label_studio_public_url or context.settings.label_studio_url
+    browser = label_studio_address(context.settings)
     return render_template(
-        f"dashboard/{page}.html",
+        f"dashboard/{template or page}.html",
         project=project,
         current=page,
         label_studio=f"{browser}/projects/{project.id}/data",
@@ -109,7 +135,13 @@ def _create_site(context: DashboardContext) -> Blueprint:
 
     @blueprint.get("/")
     def home() -> str:
-        return render_template("dashboard/home.html", projects=context.store.projects.listing())
+        found: list[Summary] = summaries(context.store)
+        return render_template(
+            "dashboard/home.html",
+            summaries=found,
+            workers=context.store.jobs.workers(),
+            label_studio=label_studio_address(context.settings),
+        )
 
     @blueprint.get("/bokeh-<version>.js")
     def script(version: str) -> Response:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
+from ml_backend.loop.requests import request_round
 from ml_backend.store.crowd_tables import Wish
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Task
@@ -72,7 +73,7 @@ def wish(store: Store, project_id: int, task_ids: Sequence[int], kind: str, acco
     if done:
         named = f"task {done[0]}" if len(done) == 1 else f"{len(done)} tasks"
         store.accounts.note(account, kind or "unwish", named, project_id, tasks=done)
-        store.jobs.enqueue("round", project_id, {"rerank": True})
+        request_round(store, project_id, rerank=True)
     return len(done)
 
 

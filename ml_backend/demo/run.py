@@ -123,6 +123,7 @@ class Demo:
         self._services.write_environment(self._services.folder.parent / ENVIRONMENT)
         self._store = open_store(self._settings)
         self._stack.callback(self._store.close)
+        self._manager = self._services.manager(self._store)
         self._project = self._find_project(collection)
         self._loop = LoopProgress(self._store, self._project.id, self.check)
         self._tasks = self._fill_project(collection)
@@ -277,9 +278,8 @@ class Demo:
         say(f"  Password       {account.password}")
         say('  Then press     "Label All Tasks" (it serves the order that the model wants;')
         say("                 opening a single task does not)")
-        say(f"  Backend page   {self._services.url}/")
-        say(f"                 user {self._services.account.email}, "
-            f"password {self._services.account.password}")  # fmt: skip
+        say(f"  Dashboard      {self._services.url}/dashboard/")
+        say(f"                 name {self._manager.email}, password {self._manager.password}")
         say(f"  Other projects . {self._services.folder.parent / ENVIRONMENT}; "
             "galaxyloop connect --project N")  # fmt: skip
         say(f"  Logs and data  {self._folder}")

@@ -16,6 +16,7 @@ from ml_backend.demo.children import Child, port_is_free
 from ml_backend.demo.label_studio import LabelStudioServer
 from ml_backend.errors import DemoError
 from ml_backend.settings import Settings, load_settings
+from ml_backend.store.database import Store
 
 ENVIRONMENT = "environment.sh"
 START_SECONDS = 120.0
@@ -91,10 +92,25 @@ class Services:
 
         With it `galaxyloop connect` and the other commands speak of this demo.
         """
-        lines = [f"export {name}={shlex.quote(value)}" for name, value in self.overrides.items()]
+        manager = self._kept_manager()
+        lines = [
+            f"# The dashboard, {self.url}/dashboard/, knows the name {manager.email} "
+            f"with the password {manager.password}"
+        ]
+        lines += [f"export {name}={shlex.quote(value)}" for name, value in self.overrides.items()]
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             file.write("\n".join(lines) + "\n")
+
+    def manager(self, store: Store) -> Account:
+        """Return the account of the dashboard that may act, made in `store` where it is missing."""
+        kept = self._kept_manager()
+        if store.accounts.check(kept.email, kept.password) is None:
+            store.accounts.save(kept.email, kept.password, "manager")
+        return kept
+
+    def _kept_manager(self) -> Account:
+        return Account.kept_in(self.folder / "dashboard", "manager")
 
     def check_port(self) -> None:
         """Raise :class:`DemoError` if the backend's port is busy."""

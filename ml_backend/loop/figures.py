@@ -18,6 +18,9 @@ from ml_backend.loop.pool import Pool
 from ml_backend.loop.project_map import map_figure
 from ml_backend.store.dashboard_tables import Figure
 from ml_backend.store.database import Store
+from ml_backend.store.figures import kept_figure
+
+__all__ = ["MAKERS", "FigureContext", "Maker", "keep_figures", "kept_figure"]
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +38,10 @@ class FigureContext:
 
 Maker = Callable[[FigureContext], dict[str, Any]]
 
-MAKERS: dict[str, Maker] = {"map": map_figure}
+MAKERS: dict[str, Maker] = {
+    "counts": lambda context: dict(context.store.projects.counts(context.project_id)),
+    "map": map_figure,
+}
 """By the name under which `Figure` keeps it; the one place where figures join."""
 
 
@@ -53,9 +59,3 @@ def keep_figures(
     with store.session() as session:
         for name, data in made.items():
             session.merge(Figure(project_id=project_id, name=name, at=context.now, data=dict(data)))
-
-
-def kept_figure(store: Store, project_id: int, name: str) -> Figure | None:
-    """Return a figure as it was last kept; None before the first round."""
-    with store.reading() as session:
-        return session.get(Figure, (project_id, name))

@@ -41,6 +41,7 @@ from ml_backend.loop.cleaning import clean_disk
 from ml_backend.loop.figures import keep_figures
 from ml_backend.loop.project_lvm import seen_tasks
 from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
+from ml_backend.loop.requests import check_rollback
 from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
 from ml_backend.loop.tuning import wants_tuning
 from ml_backend.loop.votes import ReconcileReport, consume_hints, reconcile
@@ -49,7 +50,7 @@ from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Version
 from ml_backend.store.versions import load_predictions, version_folder
 
-__all__ = ["RoundContext", "RoundReport", "check_rollback", "run_round"]
+__all__ = ["RoundContext", "RoundReport", "run_round"]
 
 _log = structlog.get_logger(__name__)
 
@@ -259,29 +260,6 @@ def _roll_back(work: RoundWork, read: ReconcileReport, name: str) -> None:
         return
     candidate = kept_candidate(work.store, name)
     rank_and_publish(work, work.begin("rollback", name), candidate)
-
-
-def check_rollback(target: Version | None, project_id: int, name: str) -> None:
-    """Refuse a version that cannot be brought back.
-
-    Raises
-    ------
-    StoreError
-        It is not one of the project's, was never finished, or its files are gone.
-    """
-    if target is None or target.project_id != project_id:
-        raise StoreError(
-            f"Project {project_id} has no version {name!r}; "
-            f"`galaxyloop versions --project {project_id}` lists them."
-        )
-    if target.state == "published":
-        raise StoreError(f"{name} is the published version already.")
-    if not target.on_disk or target.state not in ("retired", "rejected"):
-        raise StoreError(
-            f"{name} cannot be brought back: "
-            + ("it was never finished." if target.on_disk else "its files were pruned.")
-            + " Choose another one, or raise GALAXYLOOP_VERSIONS_KEPT for the future."
-        )
 
 
 def _project(store: Store, project_id: int) -> Project:

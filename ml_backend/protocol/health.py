@@ -11,7 +11,7 @@ STATUS: dict[str, Any] = {"status": "UP", "model_class": "GalaxyLoop"}
 
 def create_health() -> Blueprint:
     """Return the blueprint that answers Label Studio's health check (it waits one second)."""
-    blueprint = Blueprint("health", __name__)
+    blueprint = Blueprint("alive", __name__)
 
     @blueprint.get("/health")
     def health() -> dict[str, Any]:

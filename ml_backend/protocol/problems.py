@@ -1,6 +1,8 @@
-"""Error answers: always JSON that says what happened, why, and what to do."""
+"""Error answers: what happened, why, and what to do; as JSON, or as a page of the dashboard."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import structlog
 from flask import Flask, Response, jsonify
@@ -68,7 +70,7 @@ _REMEDIES = {
 }
 
 
-def _store_failed(why: str) -> Response:
+def _store_failed(why: str) -> Problem:
     log.error("store_failed", problem=why)
     return Problem(
         503,
@@ -76,38 +78,58 @@ def _store_failed(why: str) -> Response:
         why,
         "See the log of the backend; `galaxyloop doctor` checks the store and the disk.",
         {"Retry-After": "30"},
-    ).response()
+    )
 
 
-def register_problems(app: Flask) -> None:
-    """Make `app` answer every error as a `Problem`; what was not foreseen is logged once."""
+Shown = Callable[[int, str, str, str], Response | None]
+"""Makes a page of status, what happened, why, and what to do; None where JSON is wanted."""
+
+
+def register_problems(app: Flask, shown: Shown | None = None) -> None:
+    """Make `app` answer every error as a `Problem`; what was not foreseen is logged once.
+
+    Parameters
+    ----------
+    app : Flask
+    shown : callable, optional
+        Answers people, for whom JSON is no answer.
+    """
+
+    def answer(problem: Problem) -> Response:
+        page = shown(problem.status, problem.what, problem.why, problem.remedy) if shown else None
+        if page is None:
+            return problem.response()
+        page.headers.update(problem.headers)
+        return page
 
     @app.errorhandler(Problem)
     def _problem(error: Problem) -> Response:
-        return error.response()
+        return answer(error)
 
     @app.errorhandler(Busy)
     def _busy(error: Busy) -> Response:
-        return busy(error).response()
+        return answer(busy(error))
 
     @app.errorhandler(StoreError)
     def _store(error: StoreError) -> Response:
-        return _store_failed(str(error))
+        return answer(_store_failed(str(error)))
 
     @app.errorhandler(SQLAlchemyError)
     def _database(error: SQLAlchemyError) -> Response:
         # The driver's own words: the whole message repeats the statement and its values.
-        return _store_failed(str(getattr(error, "orig", None) or type(error).__name__))
+        return answer(_store_failed(str(getattr(error, "orig", None) or type(error).__name__)))
 
     @app.errorhandler(GalaxyLoopError)
     def _ours(error: GalaxyLoopError) -> Response:
         log.warning("request_failed", problem=str(error))
-        return Problem(
-            502,
-            "The request could not be carried out.",
-            str(error),
-            "`galaxyloop doctor` names what to change.",
-        ).response()
+        return answer(
+            Problem(
+                502,
+                "The request could not be carried out.",
+                str(error),
+                "`galaxyloop doctor` names what to change.",
+            )
+        )
 
     @app.errorhandler(HTTPException)
     def _http(error: HTTPException) -> Response:
@@ -117,20 +139,24 @@ def register_problems(app: Flask) -> None:
             for name, value in error.get_headers()
             if name.lower() in ("allow", "location", "retry-after")
         }
-        return Problem(
-            status,
-            f"{error.name}.",
-            error.description or "",
-            _REMEDIES.get(status, "Change the request and send it again."),
-            headers,
-        ).response()
+        return answer(
+            Problem(
+                status,
+                f"{error.name}.",
+                error.description or "",
+                _REMEDIES.get(status, "Change the request and send it again."),
+                headers,
+            )
+        )
 
     @app.errorhandler(Exception)
     def _unforeseen(error: Exception) -> Response:
         log.exception("request_crashed", kind=type(error).__name__)
-        return Problem(
-            500,
-            "The backend failed on this request.",
-            f"An unforeseen {type(error).__name__}.",
-            "The log of the backend has the details; nobody else is affected.",
-        ).response()
+        return answer(
+            Problem(
+                500,
+                "The backend failed on this request.",
+                f"An unforeseen {type(error).__name__}.",
+                "The log of the backend has the details; nobody else is affected.",
+            )
+        )

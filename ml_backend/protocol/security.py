@@ -85,15 +85,15 @@ def wrong_secret() -> Problem:
 def register_security(app: Flask, gate: Gate, own: Collection[str] = ()) -> None:
     """Make `app` ask for credentials, but for ``/webhook`` and the endpoints `own`.
 
-    These ask by themselves: for a secret, or for a signature in the address; and ``/dashboard``
-    has a login of its own.
+    These ask by themselves: for a secret, for a signature in the address, or only programs; and
+    ``/dashboard`` has a login of its own.
     """
 
     @app.before_request
     def _authenticate() -> None:
         if request.path == "/webhook" or request.endpoint in own:
             return
-        if request.path.startswith("/dashboard"):
+        if request.path == "/dashboard" or request.path.startswith("/dashboard/"):
             return
         if not gate.knows(request):
             raise unauthorised()

@@ -43,6 +43,29 @@ def made_here(name: str) -> bool:
 _made: set[str] = set()
 
 
+def job_details(job: Job) -> dict[str, Any]:
+    """Return a job as JSON (times are ISO 8601 in UTC; progress is in [0, 1])."""
+
+    def iso(time: datetime | None) -> str | None:
+        return time.isoformat(timespec="seconds") if time else None
+
+    return {
+        "id": job.id,
+        "kind": job.kind,
+        "project": job.project_id,
+        "state": job.state,
+        "progress": job.progress,
+        "message": job.message,
+        "problem": job.problem,
+        "attempts": job.attempts,
+        "worker": job.worker,
+        "created_at": iso(job.created_at),
+        "started_at": iso(job.started_at),
+        "heartbeat_at": iso(job.heartbeat_at),
+        "finished_at": iso(job.finished_at),
+    }
+
+
 class JobStore:
     """Reads and writes of :class:`~ml_backend.store.tables.Job` rows.
 

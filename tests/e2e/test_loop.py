@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select
 
 from ml_backend.demo.people import Crew
-from ml_backend.jobs import request_rollback
 from ml_backend.labelstudio.events import SECRET_HEADER
+from ml_backend.loop.requests import request_rollback
 from ml_backend.store.tables import Job, Version
 
 pytestmark = pytest.mark.e2e

@@ -20,7 +20,8 @@ from sqlalchemy import update
 from stand_ins import settings_of
 
 from ml_backend.errors import LabelStudioError, SettingsError, StoreError
-from ml_backend.jobs import Runner, request_rollback, request_round
+from ml_backend.jobs import Runner
+from ml_backend.loop.requests import request_rollback, request_round
 from ml_backend.loop.votes import record_hint
 from ml_backend.queue_transport import JsonSerializer, Transport
 from ml_backend.schedule import BACKLOG, Lane, Scheduler, due, is_quiet

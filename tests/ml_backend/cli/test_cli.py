@@ -37,6 +37,7 @@ COMMANDS = (
     "demo",
     "jobs",
     "like",
+    "accounts",
     "cancel",
     "versions",
     "rollback",
