@@ -113,7 +113,7 @@ class JobWork:
 
     def _round(self, job: Job, progress: Callable[[float, str], None]) -> str:
         report = run_round(self._context(progress), job.project_id, job.payload)
-        if report.images_left:
+        if report.images_left or report.patches_left:
             request_round(self._store, job.project_id)
         if report.tune:
             self._store.jobs.enqueue("tune", job.project_id)
