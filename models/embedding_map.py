@@ -62,7 +62,7 @@ def flat_map(
     chosen = np.sort(rng.choice(count, min(count, landmarks), replace=False))
     raw = read(chosen)
     chosen, raw = _finite(chosen, raw)
-    if len(chosen) < 2:
+    if len(chosen) < 2 or not np.ptp(raw, axis=0).any():
         return np.zeros((count, 2), np.float32)
     standard = Standard.of(raw)
     points = standard.apply(raw)
@@ -84,13 +84,18 @@ def flat_map(
 
 
 def _laid_out(marks: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
-    if len(marks) < _FEWEST:
+    spread = float(marks.std(axis=0).max())
+    if spread <= 1e-9 or len(marks) < _FEWEST:
         flat = np.hstack([marks, np.zeros((len(marks), 2), np.float32)])[:, :2]
     else:
+        # scikit-learn's own start divides by the spread of each direction, which may be 0, and its
+        # tree of points does not survive the NaN; equal images must not begin at equal places.
+        start = np.hstack([marks, np.zeros((len(marks), 1), np.float32)])[:, :2] / spread
+        start += np.random.default_rng(seed).normal(scale=0.01, size=start.shape)
         tsne = TSNE(
             2,
             perplexity=min(_PERPLEXITY, (len(marks) - 1) / 3),
-            init="pca",
+            init=np.asarray(1e-4 * start, np.float32),
             random_state=seed,
             n_jobs=1,
         )

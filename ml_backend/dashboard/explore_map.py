@@ -153,6 +153,7 @@ def _dress_legend(plot: Any, colours: Palette) -> None:
     if not plot.legend:
         return
     plot.add_layout(plot.legend[0], "below")
+    plot.legend.location = "top_left"
     plot.legend.orientation = "horizontal"
     plot.legend.ncols = 3
     plot.legend.background_fill_alpha = 0
@@ -172,4 +173,4 @@ def _group(label: str, shade: dict[str, str]) -> str:
 
 
 def _percent(value: float | None) -> str:
-    return "not known" if value is None else f"{value:.0%}"
+    return "not known" if value is None else f"{100 * value:.0f} %"

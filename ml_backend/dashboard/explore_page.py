@@ -163,7 +163,8 @@ def _add_selection(blueprint: Blueprint, context: DashboardContext, galaxies: Ga
     @blueprint.route("/selection", methods=["GET", "POST"])
     def selection(project_id: int) -> str:
         project = project_of(context.store, project_id)
-        chosen = tasks_in("task", "tasks")
+        # From a search comes what was marked, the marks of this step included.
+        chosen = tasks_in("task", "tasks") or read_search().yes
         states = galaxies.states(project, chosen[:MOST])
         others = [row for row in context.store.projects.listing() if row.id != project_id]
         return show(

@@ -90,7 +90,7 @@ def reason_of(state: GalaxyState) -> str:
 
 def _active_reason(state: GalaxyState) -> str:
     if state.interest is not None and state.interest >= 0.5:
-        return f"Probably of interest ({state.interest:.0%})."
+        return f"Probably of interest ({100 * state.interest:.0f} %)."
     first, second = (*state.opinions[:2], None, None)[:2]
     if first is None or first.confidence is None:
         return "The model would learn most from it."
@@ -107,7 +107,7 @@ def _active_reason(state: GalaxyState) -> str:
 def _told(opinion: object) -> str:
     label = getattr(opinion, "label", "")
     confidence = getattr(opinion, "confidence", None)
-    return label if confidence is None else f"{label} ({confidence:.0%})"
+    return label if confidence is None else f"{label} ({100 * confidence:.0f} %)"
 
 
 def suggestion_of(state: GalaxyState) -> tuple[str, float | None]:

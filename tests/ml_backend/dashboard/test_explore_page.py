@@ -221,6 +221,15 @@ def test_the_rest_can_be_none_at_once(gallery: Gallery) -> None:
     assert form["yes"] == f"{gallery.tasks[2]},{shown[0]}"
 
 
+def test_what_was_found_becomes_a_selection_with_the_marks_of_this_step(gallery: Gallery) -> None:
+    page = gallery.get(f"explore/search?yes={gallery.tasks[2]}").text
+    new = _shown(page)[0]
+    marks = {f"mark-{new}": "yes", f"mark-{_shown(page)[1]}": "no"}
+    found = gallery.post("explore/selection", **_hidden(page), **marks).text
+    chosen = re.findall(r'name="task" value="(\d+)"', found)
+    assert list(map(int, chosen)) == [gallery.tasks[2], new]
+
+
 def test_when_everything_is_marked_it_says_so(gallery: Gallery) -> None:
     yes = ",".join(map(str, gallery.tasks[:30]))
     no = ",".join(map(str, gallery.tasks[30:]))

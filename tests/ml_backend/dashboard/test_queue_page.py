@@ -172,13 +172,13 @@ def test_damaged_heads_cost_the_suggestions_only(gallery: Gallery) -> None:
         (GalaxyState(1, wish="postpone", wished_by="ada", arm="audit"), "Postponed by ada"),
         (
             GalaxyState(1, place=0, arm="active", people=2, said=Opinion("Ring", 0.7)),
-            "2 people have answered; together they say Ring (70%)",
+            "2 people have answered; together they say Ring (70 %)",
         ),
         (
             GalaxyState(1, place=0, arm="active", opinions=(Opinion("A", 0.45), Opinion("B", 0.4))),
-            "doubts between A (45%) and B (40%)",
+            "doubts between A (45 %) and B (40 %)",
         ),
-        (GalaxyState(1, place=0, arm="active", interest=0.9), "of interest (90%)"),
+        (GalaxyState(1, place=0, arm="active", interest=0.9), "of interest (90 %)"),
         (GalaxyState(1), "Not in the published queue"),
     ],
 )
