@@ -52,20 +52,21 @@ def create_explore(context: DashboardContext) -> Blueprint:
         project = project_of(context.store, project_id)
         kept = load_map(context.store, project_id)
         colour = request.args.get("colour", "class")
-        space = galaxies.space(project_id)
+        # Counted in the round: only a search needs to open all galaxies, which may take seconds.
         figure = kept_figure(context.store, project_id, "map")
+        example = int(kept.task_ids[len(kept.task_ids) // 2]) if kept and len(kept.task_ids) else 1
         return show(
             context,
             project_id,
             "explore",
             heading="Explore",
-            encoded=0 if space is None else len(space),
+            encoded=int(figure.data.get("galaxies", 0)) if figure else 0,
             mapped=0 if kept is None else len(kept.task_ids),
             asked=bool(figure and figure.data.get("asked")),
             colour=colour if colour in COLOURS else "class",
             colours=COLOURS,
             most=MOST_POINTS,
-            first=galaxies.states(project, [int(t) for t in space.spread(1)]) if space else [],
+            example=example,
             most_upload=MOST_UPLOAD // 2**20,
             is_connected=bool(project.champion),
         )
@@ -76,12 +77,11 @@ def create_explore(context: DashboardContext) -> Blueprint:
         found = galaxies.states(project, [task_id]) if task_id < 2**63 else []
         if not found:
             abort(404, f"Project {project_id} has no task {task_id}.")
-        space = galaxies.space(project_id)
         about: dict[str, Any] = {
             "state": found[0],
             "votes": _votes(context, project_id, task_id),
             "kinds": KINDS,
-            "encoded": space is not None and bool(len(space.embeddings([task_id])[0])),
+            "encoded": bool(found[0].content_hash),
         }
         if request.args.get("part") == "1":
             return render_template("dashboard/_galaxy.html", project=project, **about)
@@ -94,6 +94,7 @@ def create_explore(context: DashboardContext) -> Blueprint:
         space = galaxies.space(project_id)
         problem, found, states = "", None, []
         if space is None or not len(space):
+            flash("There is nothing to search yet: no galaxy is encoded by the LVM in use.", "bad")
             return redirect(url_for("explore.page", project_id=project_id))
         try:
             file = request.files.get("image")

@@ -38,7 +38,7 @@ class Galaxies:
 
     def states(self, project: Project, task_ids: Sequence[int]) -> list[GalaxyState]:
         """Return what is known of tasks of a project, in order."""
-        return self._parts()[0].states(project, task_ids, self.space(project.id))
+        return self._parts()[0].states(project, task_ids)
 
     def _parts(self) -> tuple[Observer, SearchSpaces]:
         if self._made is None:

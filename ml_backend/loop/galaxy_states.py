@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 
 from ml_backend.errors import GalaxyLoopError
 from ml_backend.labelstudio.config import LabelConfig, parse_controls
+from ml_backend.loop import drafts
 from ml_backend.loop.plans import usable_heads
-from ml_backend.loop.search import SearchSpace
 from ml_backend.store.crowd_tables import Gold, Posterior, Verdict, Wish
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Ranking, Task, Vote
@@ -49,6 +49,8 @@ class GalaxyState:
         Label Studio serves it no more.
     problem : str
         Why its image cannot be used; empty where it can.
+    content_hash : str
+        Of its image; empty before it was encoded.
     people : int
         Who answered.
     said : Opinion or None
@@ -74,6 +76,7 @@ class GalaxyState:
     task_id: int
     done: bool = False
     problem: str = ""
+    content_hash: str = ""
     people: int = 0
     said: Opinion | None = None
     opinions: tuple[Opinion, ...] = ()
@@ -104,17 +107,13 @@ class Observer:
         self._lock = threading.Lock()
         self._heads: dict[int, tuple[tuple[str, str], dict[str, Head]]] = {}
 
-    def states(
-        self, project: Project, task_ids: Sequence[int], space: SearchSpace | None
-    ) -> list[GalaxyState]:
+    def states(self, project: Project, task_ids: Sequence[int]) -> list[GalaxyState]:
         """Return what is known of tasks of a project, in order; others than its own are left out.
 
         Parameters
         ----------
         project : Project
         task_ids : sequence of int
-        space : SearchSpace or None
-            Has their embeddings, which the heads are asked about.
         """
         config = _config(project)
         heads = self._usable(project, config)
@@ -122,8 +121,8 @@ class Observer:
         with self._store.reading() as session:
             for part in _parts(task_ids):
                 found |= _read(session, project, part, _asked(config, heads))
-        if space is not None and heads:
-            _ask(found, heads, space)
+        if heads:
+            self._ask(project, found, heads)
         return [found[task] for task in task_ids if task in found]
 
     def _usable(self, project: Project, config: LabelConfig | None) -> dict[str, Head]:
@@ -143,6 +142,25 @@ class Observer:
                 kept = key, {n: head for n, head in heads.items() if head.sees == "embedding"}
                 self._heads[project.id] = kept
             return kept[1]
+
+    def _ask(
+        self, project: Project, found: Mapping[int, GalaxyState], heads: Mapping[str, Head]
+    ) -> None:
+        """Ask the heads about the galaxies that have an embedding."""
+        champion = drafts.champion_of(self._store, project.id)
+        hashed = {task: state.content_hash for task, state in found.items() if state.content_hash}
+        if champion is None or not champion.lvm_identity or not hashed:
+            return
+        try:
+            table = self._store.embeddings(champion.lvm_identity)
+            rows, there = table.get(list(hashed.values()))
+            good = there & np.isfinite(rows).all(axis=1)
+            ids = np.array(list(hashed), np.int64)[good]
+            if len(ids):
+                _tell(found, heads, ids.tolist(), rows[good].astype(np.float32))
+        except (GalaxyLoopError, ValueError) as error:
+            # Heads of another LVM, say, while a round makes new ones: the page does without.
+            _log.warning("heads_not_asked", project=project.id, reason=str(error))
 
 
 def main_head(heads: Mapping[str, Head]) -> tuple[str, ProbabilityHead] | None:
@@ -175,11 +193,11 @@ def _parts(task_ids: Sequence[int]) -> Iterable[Sequence[int]]:
 def _read(
     session: Session, project: Project, ids: Sequence[int], control: str
 ) -> dict[int, GalaxyState]:
-    tasks = select(Task.id, Task.is_labeled, Task.problem).where(
+    tasks = select(Task.id, Task.is_labeled, Task.problem, Task.content_hash).where(
         Task.id.in_(ids), Task.project_id == project.id, ~Task.removed
     )
     found = {
-        row.id: GalaxyState(row.id, done=row.is_labeled, problem=row.problem or "")
+        row.id: GalaxyState(row.id, row.is_labeled, row.problem or "", row.content_hash or "")
         for row in session.execute(tasks)
     }
     ours = list(found)
@@ -232,29 +250,20 @@ def _read(
     return found
 
 
-def _ask(found: Mapping[int, GalaxyState], heads: Mapping[str, Head], space: SearchSpace) -> None:
-    """Ask the heads about the galaxies that have an embedding."""
-    ids, rows = space.embeddings(list(found))
-    good = np.isfinite(rows).all(axis=1)
-    ids, rows = ids[good], rows[good]
-    if not len(ids):
-        return
-    try:
-        main = main_head(heads)
-        if main is not None:
-            told = np.asarray(main[1].predict(rows))
-            doubt = main[1].uncertainty(rows)
-            order = np.argsort(-told, axis=1, kind="stable")[:, :3]
-            for row, task in enumerate(ids.tolist()):
-                state = found[task]
-                state.opinions = tuple(
-                    Opinion(main[1].labels[label], float(told[row, label])) for label in order[row]
-                )
-                state.doubt = float(doubt[row])
-        looked_for = next((head for head in heads.values() if isinstance(head, InterestHead)), None)
-        if looked_for is not None:
-            for task, chance in zip(ids.tolist(), looked_for.interest(rows), strict=True):
-                found[task].interest = float(chance)
-    except (GalaxyLoopError, ValueError) as error:
-        # Heads of another LVM, say, while a round makes new ones: the page does without.
-        _log.warning("heads_not_asked", reason=str(error))
+def _tell(
+    found: Mapping[int, GalaxyState], heads: Mapping[str, Head], ids: list[int], rows: Singles
+) -> None:
+    main = main_head(heads)
+    if main is not None:
+        told = np.asarray(main[1].predict(rows))
+        doubt = main[1].uncertainty(rows)
+        order = np.argsort(-told, axis=1, kind="stable")[:, :3]
+        for row, task in enumerate(ids):
+            found[task].opinions = tuple(
+                Opinion(main[1].labels[label], float(told[row, label])) for label in order[row]
+            )
+            found[task].doubt = float(doubt[row])
+    looked_for = next((head for head in heads.values() if isinstance(head, InterestHead)), None)
+    if looked_for is not None:
+        for task, chance in zip(ids, looked_for.interest(rows), strict=True):
+            found[task].interest = float(chance)
