@@ -15,7 +15,7 @@ from ml_backend.errors import StoreError
 from ml_backend.store.dashboard_tables import Account, Deed
 
 ROLES = ("viewer", "manager")
-LEAST_PASSWORD = 8
+LEAST_PASSWORD, MOST_PASSWORD = 8, 1000
 """Characters."""
 
 SessionMaker = Callable[[], AbstractContextManager[Session]]
@@ -34,12 +34,15 @@ class AccountStore:
         Raises
         ------
         StoreError
-            The name is empty or too long, the password too short, or there is no such role.
+            The name is empty, odd or too long, the password too short or too long, or there is
+            no such role.
         """
-        if not name.strip() or len(name) > 100:
-            raise StoreError("The name of an account has 1 to 100 characters.")
+        if not name.strip() or len(name) > 100 or not name.isprintable():
+            raise StoreError("The name of an account has 1 to 100 characters that can be seen.")
         if len(password) < LEAST_PASSWORD:
             raise StoreError(f"A password needs at least {LEAST_PASSWORD} characters.")
+        if len(password) > MOST_PASSWORD:
+            raise StoreError(f"A password has at most {MOST_PASSWORD} characters.")
         if role not in ROLES:
             raise StoreError(f"No role is called {role!r}. There are: {', '.join(ROLES)}.")
         hashed = generate_password_hash(password)
