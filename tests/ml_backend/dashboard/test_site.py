@@ -73,7 +73,7 @@ def test_the_first_page_tells_the_state_of_a_project(site: DashboardSite) -> Non
         ({"champion": None}, {}, True, "first round"),
         ({}, {"tasks": 0, "labeled": 0}, True, "Import images"),
         ({}, {"broken": 40}, True, "40 images cannot be used"),
-        ({}, {"votes": 0}, True, "Label All Tasks"),
+        ({}, {"votes": 0}, True, "first galaxies"),
         ({}, {"labeled": 100}, True, "galaxyloop export"),
         ({}, {}, True, "90 galaxies are left"),
     ],
