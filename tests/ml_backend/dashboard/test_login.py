@@ -221,6 +221,14 @@ def test_only_managers_act_and_only_by_our_forms(site: DashboardSite) -> None:
     assert [deed.action for deed in site.store.accounts.deeds(3)] == ["rollback"]
 
 
+def test_logins_are_on_record_for_managers_alone(site: DashboardSite) -> None:
+    vera, ada = site.visitor("vera"), site.visitor("ada")
+    rows = ada.get("/dashboard/audit.csv").text.splitlines()
+    assert [row.split(",")[2:4] for row in rows[1:]] == [["ada", "login"], ["vera", "login"]]
+    assert vera.get("/dashboard/audit.csv").status_code == 403
+    assert "audit.csv" not in vera.get("/dashboard/", headers=HTML).text
+
+
 def test_without_accounts_the_form_says_how_to_make_one(tmp_path: Path) -> None:
     with open_site(tmp_path) as site:
         for name in PASSWORDS:
