@@ -198,6 +198,34 @@ class Settings(BaseSettings):
         description="Where a project marks what is of interest: share of its queue that goes by "
         "doubt instead.",
     )
+    most_people: int = Field(
+        1,
+        alias="GALAXYLOOP_MOST_PEOPLE",
+        ge=1,
+        le=1000,
+        description="Most people who are asked about one galaxy. 1: one vote each; more: further "
+        "votes are asked for where they are worth most.",
+    )
+    retire_confidence: float = Field(
+        0.95,
+        alias="GALAXYLOOP_RETIRE_CONFIDENCE",
+        gt=0.5,
+        lt=1,
+        description="How sure the votes must be together before a galaxy is asked about no more.",
+    )
+    experts: Annotated[tuple[int, ...], NoDecode] = Field(
+        (),
+        alias="GALAXYLOOP_EXPERTS",
+        description="Label Studio's user numbers (comma separated) of experts: their answers are "
+        "taken as known.",
+    )
+    overlap_seconds: float = Field(
+        20.0,
+        alias="GALAXYLOOP_OVERLAP_SECONDS",
+        ge=0,
+        description="Longest time that a round spends on opening and closing single tasks for "
+        "votes; the rest waits for the next round.",
+    )
     versions_kept: int = Field(
         10, alias="GALAXYLOOP_VERSIONS_KEPT", ge=2, description="Model versions kept on disk."
     )
@@ -212,6 +240,15 @@ class Settings(BaseSettings):
     @field_validator("image_hosts", "image_folders", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("experts", mode="before")
+    @classmethod
+    def _numbers(cls, value: object) -> object:
+        if isinstance(value, int):
+            return (value,)
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value

@@ -42,6 +42,20 @@ def vote_columns(control: ChoicesControl, results: Results, names: Names) -> Ite
             names.take(control.name, "fraction", label), votes.fractions[:, place], silent,
             f"Share of the people who named {clean_text(label, 100)!r}", "meta.number;arith.ratio",
         )  # fmt: skip
+    if votes.posterior is None:
+        return
+    told = votes.posterior.astype(np.float64)
+    if control.multiple:
+        likeliest = _ticked(control, votes.posterior)
+        confidence = np.maximum(told, 1 - told).prod(axis=1)
+    else:
+        likeliest, confidence = _first(control, votes.posterior), np.nan_to_num(told).max(axis=1)
+    yield column(names.take(control.name, "crowd"), likeliest, silent,
+                 f"Likeliest answer {asked}, people weighted by their reliability",
+                 "meta.code.class")  # fmt: skip
+    yield column(names.take(control.name, "crowd", "confidence"), confidence.astype(np.float32),
+                 silent, f"Probability that the crowd's answer {asked} is right",
+                 "stat.probability")  # fmt: skip
 
 
 def model_columns(

@@ -26,7 +26,7 @@ from ml_backend.labelstudio.config import (
 from ml_backend.loop.consensus import Consensus, consensus
 from ml_backend.loop.drafts import champion_of
 from ml_backend.loop.plans import head_plans, learned_controls, usable_heads
-from ml_backend.loop.pool import Pool, cast_votes, counting_votes, load_pool
+from ml_backend.loop.pool import Pool, cast_votes, counting_votes, known_answers, load_pool
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_heads, version_folder
@@ -57,10 +57,14 @@ class Votes:
         People who answered.
     fractions : float32 [n, k]
         Of them, who named each label; NaN where nobody answered.
+    posterior : float32 [n, k] or None
+        Probability of each label given the votes and what is known of the people; NaN where
+        nobody answered. None where people's reliability cannot be told.
     """
 
     count: npt.NDArray[np.int32]
     fractions: Floats
+    posterior: Floats | None = None
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,9 @@ def gather_results(client: ListingClient, store: Store, project_id: int) -> Resu
         facts.append(frame_facts(data))
     task_ids = np.array(numbers, np.int64)
     with store.reading() as session:
-        given = cast_votes(counting_votes(session, project_id, config.controls))
-    agreed = consensus(given, config.controls)
+        golds, sources = known_answers(session, project_id)
+        given = cast_votes(counting_votes(session, project_id, config.controls), sources)
+    agreed = consensus(given, config.controls, golds)
     sky = np.array(places, np.float64).reshape(-1, 2)
     results = Results(
         ids,
@@ -252,12 +257,14 @@ def _embeddings(pool: Pool, rows: npt.NDArray[np.int64]) -> Floats:
 def _votes(counted: Consensus, task_ids: npt.NDArray[np.int64]) -> Votes:
     count = np.zeros(len(task_ids), np.int32)
     fractions = np.full((len(task_ids), len(counted.labels)), np.nan, np.float32)
+    posterior = fractions.copy()
     if len(counted):
         at = np.searchsorted(counted.task_ids, task_ids).clip(0, len(counted) - 1)
         there = counted.task_ids[at] == task_ids
-        count[there] = np.round(counted.weights[at[there]]).astype(np.int32)
-        fractions[there] = counted.targets[at[there]]
-    return Votes(count, fractions)
+        count[there] = np.round(counted.answered[at[there]]).astype(np.int32)
+        fractions[there] = counted.fractions[at[there]]
+        posterior[there] = counted.targets[at[there]]
+    return Votes(count, fractions, posterior if counted.crowd is not None else None)
 
 
 def _id(data: dict[str, Any], number: int) -> str:

@@ -39,19 +39,44 @@ _PROJECT = click.IntRange(1, 2**63 - 1)
 @click.option(
     "--diversity/--no-diversity", default=None, help="Whether the queue is spread (default: yes)."
 )
+@click.option(
+    "--most-people",
+    type=click.IntRange(1, 1000),
+    help="Most people asked about one galaxy; above 1, further votes go where they are worth most.",
+)
+@click.option(
+    "--retire-confidence",
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    help="How sure votes must be together before a galaxy is asked about no more.",
+)
+@click.option(
+    "--expert",
+    "experts",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Label Studio's number of a user whose answers are taken as known; may be repeated, "
+    "and replaces earlier ones (0: nobody).",
+)
 @spoken
 def connect(
-    url: str | None, api_key: str | None, project: int, strategy: str | None, **options: object
+    url: str | None,
+    api_key: str | None,
+    project: int,
+    strategy: str | None,
+    experts: tuple[int, ...],
+    **options: object,
 ) -> None:
     """Attach this backend to a project of a running Label Studio; may be repeated.
 
-    `galaxyloop serve` must be running. What is given of the last seven options holds for this
-    project alone, in place of the settings.
+    `galaxyloop serve` must be running. What is given of the options from --strategy on holds for
+    this project alone, in place of the settings.
     """
     settings = settings_with(label_studio_url=url, label_studio_api_key=api_key)
     from ml_backend.connection import connect as connect_project
 
     chosen = {name: value for name, value in options.items() if value is not None}
+    if experts:
+        chosen["experts"] = [number for number in experts if number]
     click.echo(str(connect_project(settings, project, strategy=strategy, options=chosen)))
 
 

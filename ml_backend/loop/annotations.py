@@ -76,8 +76,9 @@ def take_in(
         One that may write.
     project_id : int
     found : sequence of dict
-        Tasks with ``id``, ``data``, ``updated_at``, ``is_labeled`` and ``annotations``. Nothing in
-        them makes this fail; an annotation that is not listed any more loses its votes.
+        Tasks with ``id``, ``data``, ``updated_at``, ``is_labeled``, ``overlap``,
+        ``total_annotations`` and ``annotations``. Nothing in them makes this fail;
+        an annotation that is not listed any more loses its votes.
     config : LabelConfig
         The configuration to read the annotations with.
     report : ReconcileReport
@@ -107,6 +108,8 @@ def take_in(
             task.problem = None if address else _no_image(image_field)
         task.removed = False
         task.is_labeled = bool(item.get("is_labeled"))
+        task.overlap = _count(item.get("overlap"))
+        task.annotations = _count(item.get("total_annotations")) or 0
         task.updated_at = time_of(item.get("updated_at"))
 
         annotations = item.get("annotations")
@@ -264,6 +267,11 @@ def time_of(value: object) -> datetime | None:
 def _person(value: object) -> int | None:
     found = value.get("id") if isinstance(value, dict) else value
     return found if isinstance(found, int) else None
+
+
+def _count(value: object) -> int | None:
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return value if whole and 0 <= value < 2**31 else None  # type: ignore[operator,return-value]
 
 
 def _seconds(value: object) -> float | None:

@@ -31,7 +31,7 @@ class Lessons:
     targets : [n]
         `Opinions`, or a table of counts or fractions, as the plan's head learns from.
     weights : float32 [n]
-        People who answered.
+        People who answered; of lists of choices effective ones, as `Consensus.weights`.
     digests : int64 [n]
         Changes with the answers to the task.
     """
@@ -78,16 +78,22 @@ def load_lessons(
         return _opinions(store, project_id, plan, cast)
     tables = [(control, agreed[control.name]) for control in plan.controls]
     tasks = np.unique(np.concatenate([votes.task_ids for _, votes in tables]))
-    parts, people = [], np.zeros(len(tasks), np.float32)
+    parts, said, people = [], [], np.zeros(len(tasks), np.float32)
     for _, votes in tables:
         rows = np.searchsorted(tasks, votes.task_ids)
         counts = np.zeros((len(tasks), len(votes.labels)), np.float32)
-        weights = votes.weights if plan.learns == "counts" else np.ones_like(votes.weights)
-        counts[rows] = votes.targets * weights[:, None]
+        counts[rows] = votes.counts if plan.learns == "counts" else votes.targets
         people[rows] = np.maximum(people[rows], votes.weights)
         parts.append(counts)
+        # Every vote moves what is thought of its person, and so all tasks a little: a task's
+        # answers are others only where people, or the likeliest label, are.
+        answers = np.zeros((len(tasks), len(votes.labels) + 1), np.float32)
+        answers[rows, :-1] = (votes.fractions * votes.answered[:, None]).round(3)
+        if len(votes):
+            answers[rows, -1] = votes.targets.argmax(axis=1)
+        said.append(answers)
     targets = np.concatenate(parts, axis=1)
-    digests = [_digest(row.tobytes() + str(w).encode()) for row, w in zip(targets, people)]  # noqa: B905
+    digests = [_digest(row.tobytes()) for row in np.concatenate(said, axis=1)]
     return Lessons(tasks, targets, people, np.array(digests, np.int64))
 
 

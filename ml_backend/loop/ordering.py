@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.acquisition import Ranking as Rank
 from ml_backend.loop.acquisition import audit_order, cold_start, interleave, rank
+from ml_backend.loop.demand import Demand, first_gains, merged, plain_demand
 from ml_backend.loop.doubts import doubts
 from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.pool import Pool
@@ -61,13 +62,15 @@ def make_order(
     options: OrderOptions,
     cold: bool = False,
     scenes: SceneSource | None = None,
+    demand: Demand | None = None,
 ) -> Order:
     """Rank the open tasks of a pool and predict for them.
 
     Tasks that nobody has answered come first: the active arm by `options.strategy` (by coverage
     where `cold`, or without heads), with the audit arm drawn from all of them and mixed in.
     Answered tasks that Label Studio still serves (more votes are wanted) fill what is left of
-    the `top_k` places, by number.
+    the `top_k` places, by number; in a crowd they compete with the others by what one more vote
+    is worth (see `demand`). What a manager has pinned is first, what is postponed last.
 
     Parameters
     ----------
@@ -83,9 +86,14 @@ def make_order(
         Nothing has been learned from votes yet.
     scenes : SceneSource, optional
         Without one, heads that see scenes say nothing.
+    demand : Demand, optional
+        Which tasks want a vote, and what one is worth; by default what Label Studio serves.
     """
+    demand = demand or plain_demand(pool)
     rng = np.random.default_rng([options.seed, pool.votes])
-    closed = np.flatnonzero(~pool.is_open)
+    asked = demand.wanted.copy()
+    asked[demand.postponed] = False
+    closed = np.flatnonzero(~asked)
     voted = np.flatnonzero(pool.is_voted)
     plans = head_plans(config)
     choices = {c.name: heads[c.name] for c in learned_controls(config) if c.name in heads}
@@ -104,18 +112,20 @@ def make_order(
             diversity=options.diversity,
             further=doubts(plans, heads, pool, scenes, rng),
         )
-    free = np.flatnonzero(pool.is_open & ~pool.is_voted)
+    free = np.flatnonzero(asked & ~pool.is_voted)
     wanted = None if cold else _interest(heads, pool, free)
     if wanted is not None:
         ranking = _mixed(ranking, free, wanted, options, rng)
     at_random = free[audit_order(pool.task_ids[free], options.seed)]
-    order, drawn = interleave(ranking.order, at_random, options.audit_fraction)
-    again = np.flatnonzero(pool.is_open & pool.is_voted)[: max(options.top_k - len(order), 0)]
+    again = np.flatnonzero(asked & pool.is_voted)
+    queue, drawn = _joined(ranking.order, again, at_random, demand, choices, pool, options)
     doubt = dict(zip(ranking.order.tolist(), ranking.uncertainty.tolist(), strict=True))
 
-    arms = ["audit" if audit else "cold" if cold or not heads else "active" for audit in drawn]
-    arms += ["active"] * len(again)
-    places = [*order.tolist(), *again.tolist()]
+    arms = [
+        "audit" if audit else "cold" if (cold or not heads) and not pool.is_voted[row] else "active"
+        for row, audit in zip(queue, drawn, strict=True)
+    ]
+    places, arms = _as_wished(queue, arms, demand, options.top_k)
     rows = np.asarray(pool.embeddings[places])
     tasks = pool.task_ids[places]
     look = None if scenes is None else lambda some: scenes.scenes(tasks[some])
@@ -136,6 +146,57 @@ def make_order(
             )
         )
     return Order(predictions, kept)
+
+
+def _joined(
+    ranked: npt.NDArray[np.int64],
+    again: npt.NDArray[np.int64],
+    at_random: npt.NDArray[np.int64],
+    demand: Demand,
+    heads: Mapping[str, Head],
+    pool: Pool,
+    options: OrderOptions,
+) -> tuple[list[int], list[bool]]:
+    """Join first votes, further votes and the audit arm; say which the audit arm has drawn.
+
+    In a crowd, first and further votes compete by what a click is worth; else further ones fill
+    what is left of the places. The audit arm takes its share of first votes alone, since it
+    measures on tasks that nobody has answered.
+    """
+    if not demand.crowded:
+        order, drawn = interleave(ranked, at_random, options.audit_fraction)
+        again = again[: max(options.top_k - len(order), 0)]
+        return [*order.tolist(), *again.tolist()], [*drawn.tolist(), *[False] * len(again)]
+    best = again[np.argsort(-demand.gain[again], kind="stable")]
+    worth = first_gains(demand, heads, pool, ranked)
+    both = merged(ranked, worth, best, demand.gain[best], options.top_k)
+    firsts = np.array([row for row, more in both if not more], np.int64)
+    order, drawn = interleave(firsts, at_random, options.audit_fraction)
+    turn = iter(zip(order.tolist(), drawn.tolist(), strict=True))
+    queue: list[tuple[int, bool]] = []
+    for row, more in both:
+        following = (row, False) if more else next(turn, None)
+        if following is not None:
+            queue.append(following)
+    queue += turn
+    return [row for row, _ in queue], [bool(audit) for _, audit in queue]
+
+
+def _as_wished(
+    rows: Sequence[int], arms: Sequence[str], demand: Demand, places: int
+) -> tuple[list[int], list[str]]:
+    """Put what a manager has pinned first, and what is postponed last.
+
+    A pinned task is no random one any more, whichever arm had drawn it.
+    """
+    pinned = demand.pinned.tolist()
+    first, last = set(pinned), set(demand.postponed.tolist())
+    kept = [pair for pair in zip(rows, arms, strict=True) if pair[0] not in first | last]
+    kept = kept[: max(places - len(pinned), 0)] if pinned else kept
+    room = max(places - len(pinned) - len(kept), 0)
+    whole = [(row, "active") for row in pinned] + kept
+    whole += [(row, "active") for row in demand.postponed.tolist()[:room] if row not in first]
+    return [row for row, _ in whole], [arm for _, arm in whole]
 
 
 def _interest(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ml_backend.loop.acquisition import audit_order
 from ml_backend.loop.consensus import CastVote, Consensus, consensus
 from ml_backend.loop.lessons import Lessons, load_lessons
 from ml_backend.loop.plans import counted_controls, head_plans, learned_controls
+from ml_backend.store.crowd_tables import Gold
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.rows import StoredRows
@@ -50,9 +51,11 @@ class Pool:
     audited : frozenset of int
         Tasks with votes that a random order led to, whichever arm served them (see `_audited`).
     digest : str
-        Changes with the votes that count.
+        Changes with the votes that count and with known answers.
     lessons : dict of str to Lessons
         By plan, of all other heads; empty ones where nobody has answered.
+    counted : dict of str to Consensus
+        By control, of all lists of choices whose votes count, also those of plans.
     """
 
     task_ids: Ids
@@ -64,6 +67,7 @@ class Pool:
     audited: frozenset[int]
     digest: str
     lessons: dict[str, Lessons] = field(default_factory=dict)
+    counted: dict[str, Consensus] = field(default_factory=dict)
 
     @property
     def has_votes(self) -> bool:
@@ -111,13 +115,14 @@ def load_pool(
         ).all()
         used = counting_votes(session, project_id, counted_controls(config))
         drawn = _drawn(session, project_id, config)
+        golds, sources = known_answers(session, project_id)
     rows, found = embeddings.view([task.content_hash for task in tasks])
     ids = np.array([task.id for task in tasks], np.int64)[found]
     open_ = np.array([not task.is_labeled for task in tasks], np.bool_)[found]
 
     plans = head_plans(config)
-    cast = cast_votes(used)
-    agreed = consensus(cast, counted_controls(config))
+    cast = cast_votes(used, sources)
+    agreed = consensus(cast, counted_controls(config), golds)
     lessons = {plan.name: load_lessons(store, project_id, plan, agreed, cast) for plan in plans}
     marks = sum(
         int(lessons[plan.name].weights.sum()) for plan in plans if plan.learns == "opinions"
@@ -126,6 +131,7 @@ def load_pool(
     answered = [part.task_ids for part in own] + [part.task_ids for part in lessons.values()]
     voted = np.unique(np.concatenate(answered or [ids[:0]]))
     told: list[Any] = [[*vote[:4], sorted(vote.labels)] for vote in used]
+    told += [[*key, *labels] for key, labels in sorted(golds.items())]
     told += [[name, part.digests.tolist()] for name, part in lessons.items() if len(part)]
     return Pool(
         task_ids=ids,
@@ -137,6 +143,7 @@ def load_pool(
         audited=_audited(ids, voted, drawn, store.settings.seed),
         digest=hashlib.sha256(json.dumps(told).encode()).hexdigest(),
         lessons=lessons,
+        counted=agreed,
     )
 
 
@@ -177,8 +184,30 @@ def counting_votes(
     ]
 
 
-def cast_votes(votes: Iterable[Any]) -> list[CastVote]:
-    """Return votes from `counting_votes` as the consensus takes them."""
+def known_answers(
+    session: Session, project_id: int
+) -> tuple[dict[tuple[int, str], tuple[str, ...]], frozenset[int]]:
+    """Return the known answers to lists of choices, and the annotations that they come from."""
+    rows = session.execute(
+        select(Gold.task_id, Gold.control, Gold.labels, Gold.annotation_id).where(
+            Gold.project_id == project_id, Gold.answer.is_(None)
+        )
+    ).all()
+    return (
+        {(row.task_id, row.control): tuple(row.labels) for row in rows},
+        frozenset(row.annotation_id for row in rows if row.annotation_id is not None),
+    )
+
+
+def cast_votes(votes: Iterable[Any], sources: Collection[int] = ()) -> list[CastVote]:
+    """Return votes from `counting_votes` as the consensus takes them.
+
+    Parameters
+    ----------
+    votes : iterable of rows
+    sources : collection of int
+        Annotations that known answers come from.
+    """
     return [
         CastVote(
             vote.task_id,
@@ -186,6 +215,7 @@ def cast_votes(votes: Iterable[Any]) -> list[CastVote]:
             vote.control,
             tuple(vote.labels),
             vote.updated_at.timestamp() if vote.updated_at else 0.0,
+            is_known=vote.annotation_id in sources,
         )
         for vote in votes
     ]

@@ -8,8 +8,10 @@ from typing import Any
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.queue import publish
 from ml_backend.loop import drafts
-from ml_backend.loop.candidates import Candidate, keep
+from ml_backend.loop.candidates import Candidate, keep, unseen_by_champion
+from ml_backend.loop.demand import demand_of
 from ml_backend.loop.ordering import OrderOptions, make_order
+from ml_backend.loop.settling import Settled, settle
 from ml_backend.loop.work import RoundWork
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_predictions, version_folder, write_predictions
@@ -34,6 +36,8 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
     with work.timed("rank", 0.7, "Ranking"):
         if version.kind not in ("trained", "tuned"):
             keep(work.store, version.name, candidate)
+        settled = judge_votes(work, candidate)
+        demand = demand_of(work.store, work.project_id, work.pool, settled, work.crowded)
         order = make_order(
             version.name,
             work.pool,
@@ -43,6 +47,7 @@ def rank_and_publish(work: RoundWork, version: Version, candidate: Candidate) ->
             _options(work),
             cold=version.kind == "cold",
             scenes=work.scenes(),
+            demand=demand,
         )
         write_predictions(folder, order.predictions)
         drafts.note(work.store, version.name, on_disk=True, quality=candidate.quality)
@@ -135,6 +140,18 @@ def _publish(work: RoundWork, version: Version, predictions: list[dict[str, Any]
         f"Label Studio refused {len(told.refused)} predictions (tasks {refused}...): they do not "
         "fit the labelling configuration."
     )
+
+
+def judge_votes(work: RoundWork, candidate: Candidate) -> Settled:
+    """Judge what has votes, the candidate being heard as a witness, and keep the verdicts."""
+    with work.timed("settle", 0.68, "Judging which galaxies have votes enough"):
+        # Also a champion, whose votes are older, says what it thinks of the new ones.
+        unseen = unseen_by_champion(candidate, work.pool)
+        settled = settle(
+            work.store, work.project_id, work.config, work.pool.counted, unseen, work.rule
+        )
+    work.judged = True
+    return settled
 
 
 def _options(work: RoundWork) -> OrderOptions:

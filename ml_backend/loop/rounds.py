@@ -38,10 +38,17 @@ from ml_backend.loop.candidates import (
     train_candidate,
 )
 from ml_backend.loop.cleaning import clean_disk
+from ml_backend.loop.expert_golds import take_experts
 from ml_backend.loop.figures import keep_figures
 from ml_backend.loop.project_lvm import seen_tasks
-from ml_backend.loop.publishing import publish_ranked, rank_and_publish, restore_order
+from ml_backend.loop.publishing import (
+    judge_votes,
+    publish_ranked,
+    rank_and_publish,
+    restore_order,
+)
 from ml_backend.loop.requests import check_rollback
+from ml_backend.loop.steering import steer_votes, tasks_waiting
 from ml_backend.loop.tuned_rounds import note_stand_in, try_tuned
 from ml_backend.loop.tuning import wants_tuning
 from ml_backend.loop.votes import ReconcileReport, consume_hints, reconcile
@@ -80,6 +87,8 @@ def run_round(
     work = RoundWork(context, project)
     with work.timed("reconcile", 0.02, "Reading votes from Label Studio"):
         read = reconcile(context.client, context.store, project_id, bool(wishes.get("full")))
+    experts = context.store.projects.option(project, "experts")
+    take_experts(context.store, project_id, [int(number) for number in experts])
     work.rerank = bool(wishes.get("rerank"))
     if wishes.get("rollback"):
         _roll_back(work, read, str(wishes["rollback"]))
@@ -87,6 +96,11 @@ def run_round(
         work.take_in(read)
         note_stand_in(work)
         _go_on_or_begin(work, force=bool(wishes.get("force") or project.training_requested_at))
+    if work.crowded and read.changed and not work.judged:
+        # Skips alone make no new order, yet a task that everybody skips is one for experts.
+        champion = _usable(work, drafts.champion_of(work.store, project_id))
+        judge_votes(work, champion or Candidate({}))
+    steer_votes(work)
     with work.timed("figures", 0.95, "Counting what the pages show"):
         keep_figures(context.store, project_id, read.config, work.pool)
     consume_hints(context.store, project)
@@ -230,7 +244,8 @@ def _usable(work: RoundWork, champion: Version | None) -> Candidate | None:
 def _queue_low(work: RoundWork, champion: Version) -> bool:
     """Whether open tasks wait unranked while the champion's queue has room or runs out."""
     top_k = int(work.store.projects.option(work.project, "top_k"))
-    places, ranked, unranked = drafts.coverage(work.store, champion.name, work.pool.free.tolist())
+    free = tasks_waiting(work) if work.crowded else work.pool.free.tolist()
+    places, ranked, unranked = drafts.coverage(work.store, champion.name, free)
     return unranked > 0 and (places < top_k or ranked < top_k // 2)
 
 

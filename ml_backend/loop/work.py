@@ -19,6 +19,7 @@ from ml_backend.loop.scene_source import SceneSource
 from ml_backend.loop.votes import ReconcileReport
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Version
+from models.crowd.retirement import RetirementRule
 from models.heads.base import Head
 from models.vision_encoder import VisionEncoder
 
@@ -55,7 +56,8 @@ class RoundContext:
 class RoundReport:
     """What a round did; `version` is the published one, None where there was nothing to do.
 
-    `tune`: there are labels enough to tune the LVM.
+    `tune`: there are labels enough to tune the LVM. `patches_left`: tasks that wait to be opened or
+    closed for votes.
     """
 
     version: str | None = None
@@ -64,6 +66,7 @@ class RoundReport:
     message: str = ""
     images_left: int = 0
     tune: bool = False
+    patches_left: int = 0
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -82,6 +85,8 @@ class RoundWork:
         What a version that is made now rests on.
     used : ProjectLVM
         The LVM in use; these four are there after `take_in`.
+    judged : bool
+        Votes have been judged in this round.
     rerank : bool
         The queue is to be ordered anew, since the project's options have changed.
     """
@@ -96,6 +101,7 @@ class RoundWork:
         self.project, self.project_id = project, project.id
         self.report = RoundReport()
         self.rerank = False
+        self.judged = False
         self.began = time.monotonic()
 
     @contextmanager
@@ -136,6 +142,20 @@ class RoundWork:
         with self.timed("pool", 0.5, "Reading votes and embeddings"):
             pool = load_pool(self.store, self.project_id, self.config, embeddings)
         return pool, Basis(pool.digest, self.config.digest, lvm.identity)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether several people may be asked about a galaxy."""
+        return int(self.store.projects.option(self.project, "most_people")) > 1
+
+    @property
+    def rule(self) -> RetirementRule:
+        """When a task of the project has votes enough."""
+        option = self.store.projects.option
+        return RetirementRule(
+            confidence=float(option(self.project, "retire_confidence")),
+            most_people=int(option(self.project, "most_people")),
+        )
 
     def priors(self) -> Mapping[str, Head]:
         """Return the heads that know the controls without a vote; they know no tuned LVM."""

@@ -22,6 +22,9 @@ OPTIONS = (
     "votes_per_round",
     "seconds_per_round",
     "top_k",
+    "most_people",
+    "retire_confidence",
+    "experts",
 )
 """What a project may set for itself; all but ``diversity`` (default True) are settings too."""
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -36,6 +37,7 @@ class StandIn:
 
     def __init__(self, path: Path, kill_at: str = "") -> None:
         self._path, self._kill_at = path, kill_at
+        self.ttl = 86400.0
         self.calls: list[str] = []
         if not path.exists():
             self._write({"next": 1, "projects": {}, "tasks": {}, "predictions": []})
@@ -54,8 +56,8 @@ class StandIn:
         self, project: int, updated_since: datetime | None = None
     ) -> Iterator[dict[str, Any]]:
         for task in list(self._read("tasks")["tasks"].values()):
-            time = datetime.fromisoformat(task["updated_at"])
-            if task["project"] == project and (updated_since is None or time >= updated_since):
+            changed = datetime.fromisoformat(task["updated_at"])
+            if task["project"] == project and (updated_since is None or changed >= updated_since):
                 yield task
 
     def task_ids(self, project: int) -> set[int]:
@@ -79,6 +81,16 @@ class StandIn:
         self._write(state)
         self._die("after update_project")
         return state["projects"][str(project)]
+
+    def update_task(self, task: int, **fields: Any) -> dict[str, Any]:
+        state = self._read("update_task")
+        found = state["tasks"].get(str(task))
+        if found is None:
+            raise LabelStudioError(f"Task {task} does not exist.", status=404)
+        found |= {**fields, "updated_at": _now()}
+        self._write(state)
+        self._die("after update_task")
+        return dict(found)
 
     def import_predictions(self, project: int, predictions: list[dict[str, Any]]) -> int:
         state = self._read("import_predictions")
@@ -129,6 +141,7 @@ class StandIn:
             "model_version": "",
             "sampling": "Uncertainty sampling",
             "maximum_annotations": 1,
+            "skip_queue": "REQUEUE_FOR_OTHERS",
         }
         self._write(state)
 
@@ -142,7 +155,8 @@ class StandIn:
         ids = []
         for address in addresses:
             task = {"id": self._new(state), "project": project, "data": {"image": address}}
-            task |= {"updated_at": _now(), "is_labeled": False, "annotations": []}
+            task |= {"updated_at": _now(), "is_labeled": False, "annotations": [], "locks": []}
+            task |= {"overlap": 1, "total_annotations": 0, "cancelled_annotations": 0}
             state["tasks"][str(task["id"])] = task
             ids.append(task["id"])
         self._write(state)
@@ -183,8 +197,8 @@ class StandIn:
             **fields,
         }
         found["annotations"].append(annotation)
-        found["is_labeled"] = not skip
-        found["updated_at"] = _now()
+        self._settle(state, found)
+        found["locks"] = [lock for lock in found["locks"] if lock[0] != person]
         self._write(state)
         return int(annotation["id"])
 
@@ -192,19 +206,63 @@ class StandIn:
         state = self._read()
         task, found = self._find(state, annotation)
         found["result"] = region(label, control)
-        found["updated_at"] = task["updated_at"] = _now()
+        found["updated_at"] = _now()
+        self._settle(state, task)
         self._write(state)
 
     def delete_annotation(self, annotation: int) -> None:
         state = self._read()
         task, found = self._find(state, annotation)
         task["annotations"].remove(found)
-        task["is_labeled"], task["updated_at"] = bool(task["annotations"]), _now()
+        self._settle(state, task)
         self._write(state)
 
     def served(self, project: int) -> list[int]:
         """Return the open tasks in the order in which people get them."""
         return [t["id"] for t in self.tasks_by_score(project, 10**6) if not t["is_labeled"]]
+
+    def serve(self, project: int, person: int) -> int | None:
+        """Give a person the next task, as the label stream does, and lock it for that person."""
+        tasks = self._read()["tasks"].values()
+        mine = [t for t in tasks if any(a["completed_by"] == person for a in t["annotations"])]
+        done = {task["id"] for task in mine}
+        left = [t for t in tasks if t["project"] == project and t["id"] not in done]
+        left = [task for task in left if not task["is_labeled"]]
+        for task in left:
+            if any(lock[0] == person and lock[1] > time.time() for lock in task["locks"]):
+                return int(task["id"])
+        ranked = [task["id"] for task in self.tasks_by_score(project, 10**6)]
+        for task in sorted(left, key=lambda t: ranked.index(t["id"]) if t["id"] in ranked else 1e9):
+            locks = [k for k in task["locks"] if k[1] > time.time() and k[0] != person]
+            if len(locks) + self._taken(task, person) < task["overlap"]:
+                state = self._read()
+                state["tasks"][str(task["id"])]["locks"] = [
+                    *locks,
+                    [person, time.time() + self.ttl],
+                ]
+                self._write(state)
+                return int(task["id"])
+        return None
+
+    def _taken(self, task: dict[str, Any], person: int) -> int:
+        mode = self._read()["projects"][str(task["project"])]["skip_queue"]
+        count = 0
+        for found in task["annotations"]:
+            mine = found["completed_by"] == person
+            spared = {"REQUEUE_FOR_OTHERS": not mine, "REQUEUE_FOR_ME": mine}.get(mode, False)
+            skipped = found["was_cancelled"] and spared
+            count += not (skipped or found.get("ground_truth"))
+        return count
+
+    def _settle(self, state: Any, task: dict[str, Any]) -> None:
+        """What Label Studio computes at every saved, edited or deleted annotation."""
+        given = [a for a in task["annotations"] if not a["was_cancelled"]]
+        task["total_annotations"] = len(given)
+        task["cancelled_annotations"] = len(task["annotations"]) - len(given)
+        mode = state["projects"][str(task["project"])]["skip_queue"]
+        counted = task["annotations"] if mode == "IGNORE_SKIPPED" else given
+        task["is_labeled"] = len({str(a["completed_by"]) for a in counted}) >= task["overlap"]
+        task["updated_at"] = _now()
 
     def _find(self, state: Any, annotation: int) -> tuple[dict[str, Any], dict[str, Any]]:
         return next(
