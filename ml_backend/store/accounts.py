@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import select
@@ -19,7 +20,12 @@ LEAST_PASSWORD, MOST_PASSWORD = 8, 1000
 """Characters."""
 
 SessionMaker = Callable[[], AbstractContextManager[Session]]
-_NOBODY = generate_password_hash("nobody")
+
+
+@lru_cache(maxsize=1)
+def _nobody() -> str:
+    # Made when first needed: hashing is slow on purpose, and most commands need none.
+    return generate_password_hash("nobody")
 
 
 class AccountStore:
@@ -76,7 +82,7 @@ class AccountStore:
     def check(self, name: str, password: str) -> Account | None:
         """Return the account if the password is right; it takes as long for unknown names."""
         account = self.get(name)
-        right = check_password_hash(account.password_hash if account else _NOBODY, password)
+        right = check_password_hash(account.password_hash if account else _nobody(), password)
         if account is None or not right:
             return None
         with self._write() as session:
