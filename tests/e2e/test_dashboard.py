@@ -37,6 +37,11 @@ class Browser:
     complaints: list[str] = field(default_factory=list)
     hosts: set[str] = field(default_factory=set)
 
+    def hear(self, said: Any) -> None:
+        """Keep what is wrong; Bokeh also tells how long it took."""
+        if said.type in ("error", "warning"):
+            self.complaints.append(f"{self.page.url}: {said.text}")
+
     def open(self, path: str, width: tuple[int, int] = WIDE, scheme: Any = "light") -> None:
         self.page.set_viewport_size({"width": width[0], "height": width[1]})
         self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
@@ -82,7 +87,7 @@ def project(running_loop: Loop) -> int:
 @pytest.fixture(scope="module")
 def browser(running_loop: Loop, project: int, page: Page) -> Iterator[Browser]:
     made = Browser(page, running_loop.services.url, project)
-    page.on("console", lambda said: made.complaints.append(f"{page.url}: {said.text}"))
+    page.on("console", made.hear)
     page.on("pageerror", lambda error: made.complaints.append(f"{page.url}: {error}"))
     page.on("request", lambda asked: made.hosts.add(urlsplit(asked.url).hostname or ""))
     made.log_in(MANAGER)
@@ -103,6 +108,7 @@ NAMES = tuple(_paths(0))
 @pytest.mark.parametrize("name", NAMES)
 def test_every_page_is_whole_in_a_browser(browser: Browser, name: str) -> None:
     path = _paths(browser.project)[name]
+    browser.complaints.clear()
     for width, wide in ((WIDE, True), (PHONE, False)):
         for scheme in ("dark", "light"):
             browser.open(path, width, scheme)
@@ -145,6 +151,7 @@ def test_every_page_can_be_read_by_a_viewer_and_by_keyboard(browser: Browser, na
 def test_a_job_is_seen_to_go_on_without_loading_the_page(
     browser: Browser, running_loop: Loop, eventually: Callable[..., None]
 ) -> None:
+    browser.complaints.clear()
     browser.open(f"/dashboard/{browser.project}/health/")
     page = browser.page
     page.wait_for_selector("#health[data-renewed]")
@@ -165,6 +172,7 @@ def test_versions_are_compared_and_one_is_brought_back(
     browser: Browser, running_loop: Loop, eventually: Callable[..., None]
 ) -> None:
     page = browser.page
+    browser.complaints.clear()
     browser.open(f"/dashboard/{browser.project}/models/")
     page.get_by_role("button", name="Compare").click()
     page.wait_for_selector("h2:has-text('What changed')")
