@@ -14,11 +14,11 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from ml_backend.dashboard.chart import CurvePoint, learning_curve
+from ml_backend.dashboard.pages import ago
 
 from ml_backend.app import create_app
-from ml_backend.dashboard.chart import CurvePoint, learning_curve
 from ml_backend.dashboard.checkups import Checkups
-from ml_backend.dashboard.pages import ago
 from ml_backend.settings import load_settings
 from ml_backend.store.database import open_store
 from ml_backend.store.tables import Job, Task, Version, Vote
