@@ -134,11 +134,10 @@ def forecast_quality(
     weights = rng.dirichlet(np.ones(len(v)), DRAWS) * len(v) * (n / spread)
     y = error + _running_noise(rng, n, np.sqrt(spread.mean()))
     floor, scale, misfit = _fits(x, y, weights)
-    # Against the best power; the versions' common noise makes them worth less than their number.
-    odds = -0.5 * (misfit - misfit.min(axis=1, keepdims=True)) / max(1.0, len(v) / 8)
+    odds = -0.5 * (misfit - misfit.min(axis=1, keepdims=True))
     chosen = np.argmax(odds + rng.gumbel(size=odds.shape), axis=1)
-    draws = np.arange(DRAWS)
-    return CurveForecast(float(last), floor[draws, chosen], scale[draws, chosen], _POWERS[chosen])
+    draws, powers = np.arange(DRAWS), np.tile(_POWERS, 2)
+    return CurveForecast(float(last), floor[draws, chosen], scale[draws, chosen], powers[chosen])
 
 
 def why_not(votes: ArrayLike, quality: ArrayLike, rows: ArrayLike) -> str:
@@ -183,7 +182,8 @@ def _running_noise(rng: np.random.Generator, rows: Floats, spread: float) -> Flo
 def _fits(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
     """Fit ``y = floor + scale * x`` with both at least 0: x [g, n], y and weights [d, n].
 
-    Returns floor, scale and the weighted sum of squares, [d, g] each.
+    Returns floor, scale and the weighted sum of squares, [d, 2 g] each: first with a free floor,
+    then without one, since a slow curve that is known in part looks like one that levels off.
     """
     total = weights.sum(axis=1, keepdims=True)
     wy = weights * y
@@ -193,7 +193,10 @@ def _fits(x: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats, Floats
     scale = np.maximum((total * sxy - sx * sy) / spread, 0.0)
     floor = (sy - scale * sx) / total
     scale = np.where(floor < 0, np.maximum(sxy / sxx, 0.0), scale)
-    floor = np.maximum(floor, 0.0)
+    bare = np.maximum(sxy / sxx, 0.0)
+    floor = np.concatenate([np.maximum(floor, 0.0), np.zeros_like(bare)], axis=1)
+    scale = np.concatenate([scale, bare], axis=1)
+    sx, sxx, sxy = (np.tile(part, 2) for part in (sx, sxx, sxy))
     misfit = (
         syy - 2 * floor * sy - 2 * scale * sxy
         + total * floor**2 + 2 * floor * scale * sx + scale**2 * sxx

@@ -106,7 +106,9 @@ def stop_advice(changes: Sequence[Agreement], curve: CurveForecast | None) -> Ad
         reasons.append("The learning curve cannot be continued yet.")
     else:
         gain = curve.gain(NEXT)
-        assert gain.high is not None and gain.middle is not None and gain.low is not None
+        assert gain.high is not None
+        assert gain.middle is not None
+        assert gain.low is not None
         flat = gain.high < LEAST_GAIN
         reasons.append(
             f"The next {NEXT} votes are expected to add {100 * gain.middle:.2f} points of accuracy "
