@@ -68,7 +68,7 @@ def labels_saved(pool: Pool, votes: Consensus, unseen: Unseen, seed: int = 0) ->
     -------
     dict
         ``labelled``, ``random`` (labels of random order) and ``needed`` (`LEAST`); where measured
-        also ``loss`` (of the published heads, nats) with ``loss_error``, ``curve`` (rows of random
+        also ``learned_from`` (labels behind unseen predictions), ``loss`` (of the published heads, nats) with ``loss_error``, ``curve`` (rows of random
         labels, loss and its standard error), ``would_need`` and ``saved`` (each low, middle, high
         of the central 80 %, None: beyond the curve) and ``beyond`` (where the curve ends).
     """
@@ -122,6 +122,7 @@ def _compared(
     ends = np.quantile(would, (0.1, 0.5, 0.9), method="inverted_cdf")
     shown = [float(value) if np.isfinite(value) else None for value in ends]
     return {
+        "learned_from": SEEN_UNFOLDED * labelled,
         "loss": float(loop.mean()),
         "loss_error": float(loop.std(ddof=1) / np.sqrt(n)),
         "curve": [
