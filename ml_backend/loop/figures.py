@@ -14,7 +14,9 @@ from typing import Any
 import structlog
 
 from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.learning_figures import learning_figure
 from ml_backend.loop.pool import Pool
+from ml_backend.loop.progress_figures import progress_figure
 from ml_backend.loop.project_map import map_figure
 from ml_backend.store.dashboard_tables import Figure
 from ml_backend.store.database import Store
@@ -41,6 +43,8 @@ Maker = Callable[[FigureContext], dict[str, Any]]
 MAKERS: dict[str, Maker] = {
     "counts": lambda context: dict(context.store.projects.counts(context.project_id)),
     "map": map_figure,
+    "progress": progress_figure,
+    "learning": learning_figure,
 }
 """By the name under which `Figure` keeps it; the one place where figures join."""
 
