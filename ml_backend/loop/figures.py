@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from ml_backend.labelstudio.config import LabelConfig
+from ml_backend.loop.people_figure import make_people
 from ml_backend.loop.pool import Pool
 from ml_backend.store.dashboard_tables import Figure
 from ml_backend.store.database import Store
@@ -39,6 +40,7 @@ Maker = Callable[[FigureContext], dict[str, Any]]
 
 MAKERS: dict[str, Maker] = {
     "counts": lambda context: dict(context.store.projects.counts(context.project_id)),
+    "people": make_people,
 }
 """By the name under which `Figure` keeps it; the one place where figures join."""
 
