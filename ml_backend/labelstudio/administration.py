@@ -28,6 +28,10 @@ class Administration(Calls):
         """Return the account that the token belongs to (id, email, ...)."""
         return self._object(self._call("GET", "/api/current-user/whoami"), "whoami")
 
+    def users(self) -> list[Json]:
+        """Return the users of the organisation (id, email, username, first_name, last_name)."""
+        return self._list(self._call("GET", "/api/users/"), "/api/users/")
+
     def projects(self) -> list[Json]:
         """Return all projects that the account sees."""
         found: list[Json] = []

@@ -15,6 +15,7 @@ import structlog
 
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.learning_figures import learning_figure
+from ml_backend.loop.people_figure import make_people
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.progress_figures import progress_figure
 from ml_backend.loop.project_map import map_figure
@@ -45,6 +46,7 @@ MAKERS: dict[str, Maker] = {
     "map": map_figure,
     "progress": progress_figure,
     "learning": learning_figure,
+    "people": make_people,
 }
 """By the name under which `Figure` keeps it; the one place where figures join."""
 
