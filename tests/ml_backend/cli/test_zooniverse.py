@@ -43,7 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     with store.session() as session:
         session.add_all(Task(id=task["id"], project_id=1) for task in LISTED)
     store.close()
-    client = SimpleNamespace(tasks=lambda project, **_: iter(LISTED))
+    client = SimpleNamespace(tasks=lambda project, **_: iter(LISTED), url="http://127.0.0.1:1")
     monkeypatch.setattr(LabelStudioClient, "from_settings", lambda settings: client)
     runner = CliRunner()
     return lambda *arguments: runner.invoke(main, ["zooniverse", *map(str, arguments)])
