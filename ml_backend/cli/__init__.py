@@ -11,6 +11,7 @@ from ml_backend.cli import (
     pretraining,
     processes,
     projects,
+    zooniverse,
 )
 from ml_backend.cli.command import main
 
@@ -26,4 +27,5 @@ __all__ = [
     "pretraining",
     "processes",
     "projects",
+    "zooniverse",
 ]

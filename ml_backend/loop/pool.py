@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +20,7 @@ from ml_backend.loop.acquisition import audit_order
 from ml_backend.loop.consensus import CastVote, Consensus, consensus
 from ml_backend.loop.lessons import Lessons, load_lessons
 from ml_backend.loop.plans import counted_controls, head_plans, learned_controls
-from ml_backend.store.crowd_tables import Gold
+from ml_backend.store.crowd_tables import Gold, OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.rows import StoredRows
@@ -159,7 +161,7 @@ def _drawn(session: Session, project_id: int, config: LabelConfig) -> list[int]:
 def counting_votes(
     session: Session, project_id: int, controls: Sequence[ChoicesControl]
 ) -> list[Any]:
-    """Return the votes that count, by annotation and control.
+    """Return the votes that count, by annotation and control, then those from outside.
 
     Left out are skips, and votes on controls or labels that are none of `controls`'.
     """
@@ -179,8 +181,48 @@ def counting_votes(
     labels = {control.name: set(control.labels) for control in controls}
     return [
         vote
-        for vote in given
+        for vote in itertools.chain[Any](given, _outside(session, project_id))
         if vote.control in labels and (not vote.labels or labels[vote.control] & set(vote.labels))
+    ]
+
+
+class _Outside(NamedTuple):
+    """A vote that was not cast in Label Studio, in the form of those that were."""
+
+    annotation_id: str
+    control: str
+    task_id: int
+    annotator: str
+    labels: list[str]
+    updated_at: datetime | None
+    audit: bool = False
+
+
+def _outside(session: Session, project_id: int) -> list[_Outside]:
+    """Return the choices among the votes from outside; tasks that are gone have none."""
+    rows = session.execute(
+        select(
+            OutsideVote.source,
+            OutsideVote.classification,
+            OutsideVote.control,
+            OutsideVote.task_id,
+            OutsideVote.person,
+            OutsideVote.labels,
+            OutsideVote.created_at,
+        )
+        .where(OutsideVote.project_id == project_id, OutsideVote.answer.is_(None))
+        .order_by(OutsideVote.id)
+    )
+    return [
+        _Outside(
+            f"{row.source} {row.classification}",
+            row.control,
+            row.task_id,
+            row.person,
+            row.labels,
+            row.created_at,
+        )
+        for row in rows
     ]
 
 
@@ -215,7 +257,7 @@ def cast_votes(votes: Iterable[Any], sources: Collection[int] = ()) -> list[Cast
     return [
         CastVote(
             vote.task_id,
-            f"person {vote.annotator}" if vote.annotator else f"annotation {vote.annotation_id}",
+            person_of(vote.annotator, vote.annotation_id),
             vote.control,
             tuple(vote.labels),
             vote.updated_at.timestamp() if vote.updated_at else 0.0,
@@ -223,6 +265,17 @@ def cast_votes(votes: Iterable[Any], sources: Collection[int] = ()) -> list[Cast
         )
         for vote in votes
     ]
+
+
+def person_of(annotator: int | str | None, annotation_id: int | str) -> str:
+    """Return the name that the loop gives to who voted.
+
+    Label Studio's users have numbers; people from outside bring their name; who has neither is
+    told apart by the annotation.
+    """
+    if isinstance(annotator, str):
+        return annotator
+    return f"person {annotator}" if annotator else f"annotation {annotation_id}"
 
 
 def _audited(task_ids: Ids, voted: Ids, drawn: list[int], seed: int) -> frozenset[int]:

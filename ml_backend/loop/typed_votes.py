@@ -13,6 +13,7 @@ from sqlalchemy import select
 from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig, RegionControl
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.labelstudio.typed import TypedAnswer, kept, restored
+from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Vote
 
@@ -159,6 +160,19 @@ def kept_votes(store: Store, project_id: int, control: str) -> list[KeptVote]:
                 Vote.answer.is_not(None),
             )
         ).all()
+        outside = session.execute(
+            select(
+                OutsideVote.task_id,
+                OutsideVote.person,
+                OutsideVote.id,
+                OutsideVote.answer,
+                OutsideVote.created_at,
+            ).where(
+                OutsideVote.project_id == project_id,
+                OutsideVote.control == control,
+                OutsideVote.answer.is_not(None),
+            )
+        ).all()
     latest: dict[tuple[int, str], tuple[float, int, dict[str, Any]]] = {}
     for row in rows:
         known = row.annotator is not None
@@ -167,6 +181,10 @@ def kept_votes(store: Store, project_id: int, control: str) -> list[KeptVote]:
         key = row.task_id, person
         if key not in latest or (at, row.annotation_id) > latest[key][:2]:
             latest[key] = at, row.annotation_id, row.answer
+    for told in outside:
+        at = told.created_at.timestamp() if told.created_at else 0.0
+        if (at, told.id) > latest.get((told.task_id, told.person), (-1.0, 0, {}))[:2]:
+            latest[told.task_id, told.person] = at, told.id, told.answer
     return [
         KeptVote(task_id, person, made, at)
         for (task_id, person), (at, _, made) in sorted(latest.items(), key=lambda entry: entry[0])

@@ -20,6 +20,7 @@ from ml_backend.labelstudio.config import parse_controls
 from ml_backend.loop.annotations import ReconcileReport, take_in
 from ml_backend.loop.golds import take_ground_truths
 from ml_backend.loop.served import time_of
+from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Task, Vote
 
@@ -207,6 +208,8 @@ def _remove_others(store: Store, project_id: int, ids: set[int], report: Reconci
             session.execute(update(Task).where(Task.id.in_(batch)).values(removed=True))
             votes = session.execute(delete(Vote).where(Vote.task_id.in_(batch)))
             report.votes_removed += int(votes.rowcount)  # type: ignore[attr-defined]
+            outside = session.execute(delete(OutsideVote).where(OutsideVote.task_id.in_(batch)))
+            report.votes_removed += int(outside.rowcount)  # type: ignore[attr-defined]
     return len(gone)
 
 

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from ml_backend.errors import StoreError
 from ml_backend.settings import Settings
+from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.tables import Project, Task, Vote
 
 OPTIONS = (
@@ -123,7 +124,8 @@ class ProjectStore:
         -------
         dict
             ``tasks``, ``labeled``, ``broken`` (images that cannot be used), ``votes`` (answers),
-            ``annotations``, ``skips`` and ``annotators``.
+            ``annotations``, ``skips`` and ``annotators``; ``outside``: votes that were not cast in
+            Label Studio, and not counted among the others.
         """
         with self._read() as session:
             tasks = select(func.count()).where(Task.project_id == project_id, ~Task.removed)
@@ -143,4 +145,5 @@ class ProjectStore:
                 "annotations": count(notes.where(*answered)),
                 "skips": count(votes.where(Vote.skipped)),
                 "annotators": count(people.where(*answered)),
+                "outside": count(select(func.count()).where(OutsideVote.project_id == project_id)),
             }

@@ -47,6 +47,7 @@ COMMANDS = (
     "import-lvm",
     "pretrain",
     "embeddings",
+    "zooniverse",
     "settings",
 )
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import create_engine, select
 from stand_ins import StandIn, settings_of, sky
 from wire import ANSWERS, CONFIG, XML, all_answers, typed
 
@@ -27,6 +29,7 @@ from ml_backend.labelstudio.typed import Item, TypedAnswer, kept
 from ml_backend.labelstudio.writing import write_answers
 from ml_backend.loop.typed_votes import typed_controls, typed_rows, typed_votes
 from ml_backend.loop.votes import reconcile
+from ml_backend.store import migrations
 from ml_backend.store.database import HEAD, Store, open_store
 from ml_backend.store.tables import Ranking, Version, Vote
 from models.answers import Answer, Box, Number, Point
@@ -185,20 +188,26 @@ def test_a_control_that_is_gone_keeps_its_votes_until_it_is_back(place: Place) -
     assert len(typed_votes(place.store, 1, "box")) == 1
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003"])
 def test_votes_of_an_older_database_stay(tmp_path: Path, revision: str) -> None:
     """The column is added; what was there is read as before."""
     folder = tmp_path / "data"
-    store = open_store(settings_of(folder))
-    store.projects.save(1, "Galaxies", XML)
-    with store.session() as session:
-        session.add(Vote(annotation_id=1, control="shape", project_id=1, task_id=2, labels=["E"]))
-    store.close()
-    with sqlite3.connect(folder / "galaxyloop.sqlite3") as connection:
-        connection.execute("ALTER TABLE votes DROP COLUMN answer")
-        if revision == "0001":
-            connection.execute("DROP TABLE tunings")
-        connection.execute("UPDATE alembic_version SET version_num = ?", (revision,))
+    folder.mkdir()
+    engine = create_engine(f"sqlite:///{folder / 'galaxyloop.sqlite3'}")
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        connection.exec_driver_sql(
+            "INSERT INTO projects (id, title, label_config, options, swept_digest, hints, failures,"
+            " created_at) VALUES (1, 'Galaxies', '', '{}', '', 0, 0, '2026-01-01 00:00:00')"
+        )
+        connection.exec_driver_sql(
+            "INSERT INTO votes (annotation_id, control, project_id, task_id, labels, skipped,"
+            " origin, audit) VALUES (1, 'shape', 1, 2, '[\"E\"]', 0, 'manual', 0)"
+        )
+    engine.dispose()
     store = open_store(settings_of(folder))
     with store.reading() as session:
         [vote] = session.scalars(select(Vote)).all()
