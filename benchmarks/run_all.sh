@@ -5,7 +5,7 @@
 # file (label_efficiency.jsonl) has is reported.
 python="${1:-python3}"
 failed=0
-for script in answer_times ranking round_latency learning embeddings encoding label_efficiency store masks pictures heads; do
+for script in answer_times ranking round_latency learning embeddings encoding label_efficiency store masks pictures heads crowd; do
     printf '\n== %s ==\n' "$script"
     case "$script" in
         learning) options="--data gz1_sdss_6class decals_rings gz2_sdss_votes" ;;

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crowding.aggregators import aggregators
+from crowding.aggregators import aggregators, right
 from crowding.answers import NAMES, read_answers
 from models.calibration import expected_calibration_error
 
@@ -35,6 +35,6 @@ def report(data: Path, seed: int) -> None:
                 told = method(sample)
                 truth = np.eye(sample.shape[2])[sample.truth]
                 chance = (told * truth).sum(axis=1).clip(FLOOR, 1)
-                error = expected_calibration_error(told, truth)
+                error = expected_calibration_error(told.max(axis=1), right(told, sample.truth))
                 cells.append(f"{error:7.3f} {-np.log(chance).mean():6.3f}")
             print(f"{title:>6} " + "".join(f"{cell:>15}" for cell in cells), flush=True)

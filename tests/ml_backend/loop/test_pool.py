@@ -12,6 +12,7 @@ from stand_ins import SHAPE_CONFIG, settings_of
 from ml_backend.labelstudio.config import parse_controls
 from ml_backend.loop.acquisition import audit_order, interleave
 from ml_backend.loop.pool import Pool, load_pool
+from ml_backend.store.crowd_tables import Gold
 from ml_backend.store.database import open_store
 from ml_backend.store.tables import Task, Vote
 
@@ -62,3 +63,32 @@ def test_the_audited_are_a_fair_sample_of_all_tasks(tmp_path: Path, truth: int) 
 
 def test_without_an_audit_arm_nothing_is_audited(tmp_path: Path) -> None:
     assert loaded(tmp_path, dict.fromkeys(range(1, 9), False)).audited == frozenset()
+
+
+def test_known_answers_are_learned_from_and_change_the_digest(tmp_path: Path) -> None:
+    """Of another control, project or kind of answer they are none of ours."""
+    votes = dict.fromkeys(range(1, 13), False)
+    loaded(tmp_path, votes)
+    config = parse_controls(SHAPE_CONFIG)
+    store = open_store(settings_of(tmp_path))
+    embeddings = store.embeddings("lvm", 4)
+    plain = load_pool(store, 1, config, embeddings)
+    label = config.controls[0].labels[-1]
+    now = datetime.now(UTC)
+    store.projects.save(2, "Others", SHAPE_CONFIG)
+    with store.session() as session:
+        session.add(Gold(project_id=2, task_id=2, control="shape", labels=[label], source="file",
+                         created_at=now))  # fmt: skip
+    assert load_pool(store, 1, config, embeddings).digest == plain.digest
+    with store.session() as session:
+        session.add(Gold(project_id=1, task_id=2, control="shape", labels=[label], source="expert",
+                         annotation_id=2, created_at=now))  # fmt: skip
+        session.add(Gold(project_id=1, task_id=3, control="gone", labels=["x"], source="file",
+                         created_at=now))  # fmt: skip
+    told = load_pool(store, 1, config, embeddings)
+    assert told.digest != plain.digest
+    agreed = told.consensus["shape"]
+    assert agreed.targets[1].argmax() == len(agreed.labels) - 1
+    np.testing.assert_array_equal(agreed.targets[0], plain.consensus["shape"].targets[0])
+    np.testing.assert_array_equal(agreed.fractions, plain.consensus["shape"].fractions)
+    store.close()

@@ -88,13 +88,33 @@ def test_a_tree_is_answered_where_its_answers_lead(tmp_path: Path) -> None:
         assert all(0 < (answer.score or 0) <= 1 for answer in answers.values())
     assert {type(head).__name__ for head in kept_candidate(world.store, world.published).heads
             .values()} == {"DecisionTreeHead"}  # fmt: skip
-    # Several people, who do not agree: fractions, not a winner.
+
+    # Three people agree with each other, and never with the first: theirs is the answer.
+    def other(task: int) -> str:
+        return "Spiral" if world.kind(task) == "Smooth" else "Smooth"
+
     for person in (2, 3, 4):
         for task in world.tasks[:30]:
-            world.say(task, person, shape=Labels(("Smooth",)))
+            world.say(task, person, shape=Labels((other(task),)))
     assert world.round().version is not None
-    shapes = Counter(answers["shape"].labels for answers in world.suggested().values())  # type: ignore[attr-defined]
-    assert shapes == {("Smooth",): 20}
+    told = world.suggested()
+    assert len(told) == 20
+    for task, answers in told.items():
+        assert answers["shape"].labels == (other(task),)  # type: ignore[attr-defined]
+
+
+def test_people_who_always_say_the_same_do_not_outvote_one_who_looks(tmp_path: Path) -> None:
+    world = Project(tmp_path, TREE)
+    for task in world.tasks[:30]:
+        world.say(task, shape=Labels((world.kind(task),)))
+        for person in (2, 3):
+            world.say(task, person, shape=Labels(("Smooth",)))
+    world.round()
+    shapes = Counter(
+        answers["shape"].labels == (world.kind(task),)  # type: ignore[attr-defined]
+        for task, answers in world.suggested().items()
+    )
+    assert shapes == {True: 20}
 
 
 def test_what_is_of_interest_comes_first(tmp_path: Path) -> None:
