@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
 from crowding.aggregators import of_crowd_kit, right
 from crowding.answers import Answers
+from ml_backend.loop.consensus import CastVote, consensus
 from models.crowd.choices import ChoiceCrowd
 
 VOTES, TASKS, PEOPLE, LABELS = 1_000_000, 100_000, 5_000, 4
@@ -39,6 +41,16 @@ def report(data: Path, seed: int) -> None:
     print(f"{VOTES} votes, {TASKS} tasks, {PEOPLE} people, {LABELS} labels; one thread")
     share = right(crowd.posterior, votes.truth).mean()
     print(f"ours: {seconds:.1f} s (wanted < 30), {share:.4f} right")
+    names = tuple("abcd")
+    cast = [
+        CastVote(task, f"person {person}", "shape", (names[label],))
+        for task, person, label in zip(
+            votes.tasks.tolist(), votes.people.tolist(), votes.labels.tolist(), strict=True
+        )
+    ]
+    start = time.perf_counter()
+    consensus(cast, [SimpleNamespace(name="shape", labels=names, multiple=False)])
+    print(f"ours, from votes by name to what heads learn from: {time.perf_counter() - start:.1f} s")
     start = time.perf_counter()
     theirs = of_crowd_kit("DawidSkene")(votes)
     other = time.perf_counter() - start

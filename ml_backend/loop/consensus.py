@@ -167,26 +167,20 @@ def consensus(
         before = latest.get(key)
         if before is None or vote.at >= before.at:
             latest[key] = vote
-    by_control: dict[str, list[tuple[CastVote, NDArray[np.float64]]]] = {n: [] for n in questions}
+    by_control: dict[str, list[CastVote]] = {name: [] for name in questions}
     for vote in latest.values():
-        row = _row(vote, questions[vote.control])
-        if row is not None:
-            by_control[vote.control].append((vote, row))
+        by_control[vote.control].append(vote)
     return {
-        name: _together(questions[name], counted, golds or {})
-        for name, counted in by_control.items()
+        name: _together(questions[name], cast, golds or {}) for name, cast in by_control.items()
     }
 
 
-def _together(
-    question: Question, counted: list[tuple[CastVote, NDArray[np.float64]]], golds: Golds
-) -> Consensus:
+def _together(question: Question, cast: list[CastVote], golds: Golds) -> Consensus:
     k = len(question.labels)
     # As they were cast, which the crowd looks at; and so that the same votes give the same bits.
-    counted = sorted(counted, key=lambda one: (one[0].task_id, one[0].at, one[0].person))
-    voted = np.array([vote.task_id for vote, _ in counted], np.int64)
+    cast, named = _answers(question, sorted(cast, key=lambda v: (v.task_id, v.at, v.person)))
+    voted = np.array([vote.task_id for vote in cast], np.int64)
     task_ids, tasks = np.unique(voted, return_inverse=True)
-    named = np.array([row for _, row in counted], np.float64).reshape(len(counted), k)
     n = len(task_ids)
     answered = np.bincount(tasks, minlength=n).astype(np.float64)
     fractions = _sums(tasks, named, n) / answered[:, None]
@@ -196,8 +190,8 @@ def _together(
     weights, counts = answered, targets * answered[:, None]
     crowd: ChoiceCrowd | MultipleCrowd | None = None
     people: tuple[str, ...] = ()
-    names, persons = np.unique([vote.person for vote, _ in counted], return_inverse=True)
-    telling = np.array([not vote.is_known for vote, _ in counted], np.bool_)
+    names, persons = np.unique([vote.person for vote in cast], return_inverse=True)
+    telling = np.array([not vote.is_known for vote in cast], np.bool_)
     heard = np.bincount(tasks[telling], minlength=n)
     if k and ((heard > 1) | (is_gold & (heard > 0))).sum() >= LEAST_CHECKED:
         people = tuple(str(name) for name in names)
@@ -274,9 +268,23 @@ def _known(
     return known, is_gold
 
 
-def _row(vote: CastVote, question: Question) -> NDArray[np.float64] | None:
-    named = np.array([label in vote.labels for label in question.labels], dtype=np.float64)
-    if question.multiple:
+def _answers(
+    question: Question, cast: list[CastVote]
+) -> tuple[list[CastVote], NDArray[np.float64]]:
+    """Return the votes that are answers, and the share of each that names each label [v, k]."""
+    place = {label: column for column, label in enumerate(question.labels)}
+    kept: list[CastVote] = []
+    rows: list[int] = []
+    columns: list[int] = []
+    for vote in cast:
+        known = {place[label] for label in vote.labels if label in place}
         # An answer whose every label is gone says nothing about those that are left.
-        return None if vote.labels and not named.any() else named
-    return named / named.sum() if named.any() else None
+        if known or (question.multiple and not vote.labels):
+            rows += [len(kept)] * len(known)
+            columns += known
+            kept.append(vote)
+    named = np.zeros((len(kept), len(question.labels)))
+    named[rows, columns] = 1.0
+    if not question.multiple:
+        named /= named.sum(axis=1, keepdims=True)
+    return kept, named

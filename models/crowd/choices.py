@@ -21,7 +21,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from models.crowd.anchoring import anchored
 from models.crowd.correlation import fit_correlation, worth
@@ -170,7 +170,7 @@ class ChoiceCrowd:
         if self.confusion.shape[1] == 1:
             return np.ones_like(mean), np.ones_like(mean), np.ones_like(mean)
         size = np.maximum(mean * (1 - mean) / np.maximum(variance, 1e-12) - 1, 1e-3)
-        low, high = (beta.ppf(q, mean * size, (1 - mean) * size) for q in (_TAIL, 1 - _TAIL))
+        low, high = (betaincinv(mean * size, (1 - mean) * size, q) for q in (_TAIL, 1 - _TAIL))
         return mean, low, high
 
     def usefulness(self) -> Floats:
