@@ -54,10 +54,13 @@ class Search:
 def read_search() -> Search:
     """Read a search from the request; what cannot be read is left out.
 
-    Radio buttons ``mark-<task>`` say ``yes``, ``no`` or nothing. Where the button ``rest`` was
+    Fields ``mark-<task>`` say ``yes``, ``no``, ``clear`` (taken back) or nothing; ``forget`` takes
+    back all that are not of interest. Where the button ``rest`` was
     pressed, the tasks in ``shown`` that are not marked count as not of interest.
     """
     yes, no = dict.fromkeys(tasks_in("yes")), dict.fromkeys(tasks_in("no"))
+    if request.form.get("forget") == "no":
+        no = {}
     shown = tasks_in("shown")
     for name, value in request.form.items():
         found = _MARK.fullmatch(name)

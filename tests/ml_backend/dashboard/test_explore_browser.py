@@ -100,11 +100,6 @@ def test_marks_go_by_tapping_also_without_scripts(gallery: Gallery, phone: Any) 
     phone.wait_for_selector("text=Step 2")
     assert "2 found, 1 not of interest" in phone.inner_text(".headline")
     assert _fits(phone)
-    phone.locator(".marks label:has(input[value=yes])").nth(0).tap()
-    phone.tap("text=Rank again >> nth=0")
-    phone.wait_for_selector("text=Step 3")
-    phone.go_back()
-    phone.wait_for_selector("text=Step 2")
     shown = phone.locator(".tiles .thumb").first
     assert shown.evaluate("image => image.decode().then(() => image.naturalWidth)") == 40
 

@@ -221,6 +221,16 @@ def test_the_rest_can_be_none_at_once(gallery: Gallery) -> None:
     assert form["yes"] == f"{gallery.tasks[2]},{shown[0]}"
 
 
+def test_marks_are_taken_back(gallery: Gallery) -> None:
+    first, second, third, fourth = gallery.tasks[:4]
+    form = {"yes": f"{first},{second}", "no": f"{third},{fourth}"}
+    after = _hidden(gallery.post("explore/search", **form, **{f"mark-{first}": "clear"}).text)
+    assert (after["yes"], after["no"]) == (str(second), f"{third},{fourth}")
+    page = gallery.post("explore/search", **form, forget="no", **{f"mark-{third}": "yes"}).text
+    after = _hidden(page)
+    assert (after["yes"], after["no"]) == (f"{first},{second},{third}", "")
+
+
 def test_what_was_found_becomes_a_selection_with_the_marks_of_this_step(gallery: Gallery) -> None:
     page = gallery.get(f"explore/search?yes={gallery.tasks[2]}").text
     new = _shown(page)[0]
