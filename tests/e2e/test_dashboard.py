@@ -118,6 +118,11 @@ def test_every_page_is_whole_in_a_browser(browser: Browser, name: str) -> None:
             shot.mkdir(exist_ok=True)
             dark = "-dark" if scheme == "dark" else ""
             browser.page.screenshot(path=shot / f"dashboard-{name}{kind}{dark}.png", full_page=True)
+            tab = browser.page.locator("nav[aria-label='Pages of the project'] [aria-current]")
+            if tab.count():
+                box = tab.bounding_box()
+                assert box is not None
+                assert 0 <= box["x"] <= width[0] - box["width"], "the page's tab is in view"
             assert wrong <= 0, f"{name} is {wrong} px too wide at {width[0]} px"
             back = browser.page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert (sum(map(int, back[4:-1].split(","))) < 200) is (scheme == "dark")
