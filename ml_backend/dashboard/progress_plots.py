@@ -49,7 +49,7 @@ def days_plot(
             )
         )
     plot.y_range.start = 0  # type: ignore[union-attr]
-    legend_below(plot, colours)
+    legend_below(plot, colours, 3)
     return plot
 
 
@@ -143,7 +143,7 @@ def history_plot(rows: Sequence[Mapping[str, Any]], colours: Palette) -> Any:
             )
         )  # fmt: skip
     plot.y_range.start = 0  # type: ignore[union-attr]
-    legend_below(plot, colours)
+    legend_below(plot, colours, 3)
     return plot
 
 
@@ -156,13 +156,15 @@ def add_error_bars(
     plot.segment(x0=list(x), y0=low, x1=list(x), y1=high, line_color=colour, line_alpha=0.6)
 
 
-def legend_below(plot: Any, colours: Palette) -> None:
+def legend_below(plot: Any, colours: Palette, columns: int = 1) -> None:
     """Put the legend below the plot, where it hides nothing on a phone."""
     if not plot.legend:
         return
     plot.add_layout(plot.legend[0], "below")
     plot.legend.orientation = "horizontal"
-    plot.legend.ncols = 3
+    plot.legend.ncols = columns
+    plot.legend.location = "top_left"
+    plot.legend.margin = 0
     plot.legend.background_fill_alpha = 0
     plot.legend.border_line_color = None
     plot.legend.label_text_color = colours.text
