@@ -132,6 +132,7 @@ def test_its_plots_are_json(gallery: Gallery, plot: str) -> None:
         ([80.0, 120.0, 160.0], "So about 70 labels were saved"),
         ([30.0, 120.0, None], "though the band does not exclude none"),
         ([100.0, None, None], "So more than 750 labels were saved"),
+        ([None, None, None], "So more than 750 labels were saved"),
         ([10.0, 30.0, 45.0], "So none were saved: random order would have needed 20 fewer"),
     ],
 )
@@ -144,6 +145,18 @@ def test_labels_saved_are_said_in_words(gallery: Gallery, would: Any, said: str)
     _keep(gallery, _told(saved={"shape": saved}))
     assert said in " ".join(gallery.get("learning/").text.split())
     assert gallery.get("learning/plots/saved").status_code == 200
+
+
+def test_a_small_random_sample_promises_nothing(gallery: Gallery) -> None:
+    saved = {
+        "labelled": 500, "random": 70, "needed": 60, "would_need": [None] * 3, "beyond": 300.0,
+        "saved": [None] * 3, "loss": 0.4, "loss_error": 0.05, "learned_from": 400.0,
+        "curve": [[5, 1.0, 0.1], [40, 0.5, 0.05]],
+    }  # fmt: skip
+    _keep(gallery, _told(saved={"shape": saved}))
+    page = " ".join(gallery.get("learning/").text.split())
+    assert "too small to tell whether labels were saved" in page
+    assert "were saved. " not in page.replace("whether labels were saved. ", "")
 
 
 def test_a_project_before_its_first_round_says_what_will_come(gallery: Gallery) -> None:
