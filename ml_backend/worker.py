@@ -21,6 +21,7 @@ from ml_backend.labelstudio.config import ChoicesControl
 from ml_backend.labelstudio.images import ImageFetcher
 from ml_backend.loop.cleaning import clean, removable
 from ml_backend.loop.encoding import load_lvm
+from ml_backend.loop.project_map import make_map
 from ml_backend.loop.requests import request_round
 from ml_backend.loop.rounds import RoundContext, run_round
 from ml_backend.loop.tuning import tune
@@ -87,7 +88,7 @@ def run_worker(settings: Settings) -> None:
 
 
 class JobWork:
-    """Does the jobs: ``round``, ``clean`` and ``tune``."""
+    """Does the jobs: ``round``, ``clean``, ``tune`` and ``map``."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -102,6 +103,9 @@ class JobWork:
             return self._clean(job, progress)
         if job.kind == "tune":
             return self._tune(job, progress)
+        if job.kind == "map":
+            step_back()
+            return make_map(self._store, job.project_id, progress)
         raise GalaxyLoopError(
             f"Nobody knows how to do a job of kind {job.kind!r}: it came from a newer GalaxyLoop. "
             "Start that one's worker."

@@ -51,6 +51,7 @@ def create_health(context: DashboardContext) -> Blueprint:
             "label_studio_state": label_studio_state(checkup),
             "looking": checkups.busy or checkup is None,
             "waiting": waiting_images(store, project_id),
+            "counts": counts_of(store, project_id)[0],
             "busy": any(job.state in ("queued", "running") for job in jobs),
         }
 
@@ -58,7 +59,7 @@ def create_health(context: DashboardContext) -> Blueprint:
     def page(project_id: int) -> str:
         values = now(project_id)
         values.pop("project")
-        counts, counted_at = counts_of(store, project_id)
+        counts, counted_at = values.pop("counts"), counts_of(store, project_id)[1]
         at = max(request.args.get("page", 1, type=int), 1)
         broken = broken_tasks(store, project_id, at) if counts["broken"] else []
         return show(

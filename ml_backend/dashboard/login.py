@@ -15,11 +15,11 @@ from markupsafe import Markup
 
 from ml_backend.dashboard.throttle import Throttle
 from ml_backend.dashboard.visits import IDLE, Visits
+from ml_backend.store.accounts import MOST_PASSWORD
 from ml_backend.store.dashboard_tables import Account
 from ml_backend.store.database import Store
 
 PREFIX = "/dashboard"
-LONGEST_PASSWORD = 1000
 F = TypeVar("F", bound=Callable[..., Any])
 _FILES = ("dashboard.static", "site.script")
 
@@ -133,7 +133,7 @@ def _create(store: Store, visits: Visits, throttle: Throttle) -> Blueprint:
             problem = f"Too many wrong passwords. Try again in {wait} seconds."
             return _form(store, problem), 429, {"Retry-After": str(wait)}
         # No account can have such names; a database may not even take them.
-        possible = name.isprintable() and len(name) <= 100 and len(password) <= LONGEST_PASSWORD
+        possible = name.isprintable() and len(name) <= 100 and len(password) <= MOST_PASSWORD
         account = store.accounts.check(*((name, password) if possible else ("", "")))
         if account is None:
             log.warning("login_failed", address=address)

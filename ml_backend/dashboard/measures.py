@@ -6,6 +6,7 @@ from ml_backend.store.tables import Version
 
 MEASURES = {"macro_auc": "macro AUC", "accuracy": "accuracy", "log_loss": "log loss"}
 """In the order in which pages show them."""
+_OTHERS = {"rows": "galaxies judged on"}
 SMALLER_IS_BETTER = frozenset({"log_loss"})
 
 
@@ -20,4 +21,4 @@ def quality_of(version: Version, measure: str) -> float | None:
 
 def label(measure: str) -> str:
     """Return the name of a measure as people read it."""
-    return MEASURES.get(measure, measure.replace("_", " "))
+    return _OTHERS.get(measure) or MEASURES.get(measure, measure.replace("_", " "))

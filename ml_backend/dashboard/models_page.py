@@ -17,7 +17,6 @@ from ml_backend.loop.requests import check_rollback, request_rollback
 from ml_backend.store.tables import Version
 
 DEEDS_SHOWN = 10
-DEEDS_IN_FILE = 10_000
 TUNINGS_SHOWN = 5
 
 log = structlog.get_logger(__name__)
@@ -136,7 +135,7 @@ def create_models(context: DashboardContext) -> Blueprint:
     @blueprint.get("/deeds.csv")
     def deeds_file(project_id: int) -> Response:
         project_of(store, project_id)
-        made = (rows.deed_row(one) for one in store.accounts.deeds(project_id, DEEDS_IN_FILE))
+        made = (rows.deed_row(one) for one in store.accounts.deeds(project_id, rows.DEEDS_IN_FILE))
         return csv_response(f"project-{project_id}-audit-log", rows.DEED_COLUMNS, made)
 
     return blueprint

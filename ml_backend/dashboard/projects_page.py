@@ -105,5 +105,5 @@ def next_step(project: Project, counts: dict[str, int], job: Job | None, works: 
     if not left:
         return Step(f"All galaxies are done: galaxyloop export --project {project.id} PATH.", "")
     if not counts["votes"]:
-        return Step("Label the first galaxies: press Label All Tasks.", "label_studio")
+        return Step("Label the first galaxies.", "label_studio")
     return Step(f"Go on labelling: {left} galaxies are left.", "label_studio")

@@ -13,9 +13,11 @@ import bokeh
 from flask import Blueprint, Flask, Response, abort, render_template, request
 
 from ml_backend.dashboard.checkups import Checkups
-from ml_backend.dashboard.login import PREFIX, inside, register_login
+from ml_backend.dashboard.login import PREFIX, current_account, inside, register_login
 from ml_backend.dashboard.measures import label, quality_of
 from ml_backend.dashboard.projects_page import Summary, summaries
+from ml_backend.dashboard.tables import csv_response
+from ml_backend.dashboard.version_rows import DEED_COLUMNS, DEEDS_IN_FILE, deed_row
 from ml_backend.dashboard.words import ago, grouped, size
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.pictures.drawing import PictureMaker
@@ -142,6 +144,15 @@ def _create_site(context: DashboardContext) -> Blueprint:
             workers=context.store.jobs.workers(),
             label_studio=label_studio_address(context.settings),
         )
+
+    @blueprint.get("/audit.csv")
+    def audit() -> Response:
+        account = current_account()
+        if account is None or account.role != "manager":
+            abort(403, "Only an account with the role 'manager' may see what all others did.")
+        deeds = context.store.accounts.deeds(None, DEEDS_IN_FILE)
+        rows = ((deed.project_id, *deed_row(deed)) for deed in deeds)
+        return csv_response("audit-log", ("project", *DEED_COLUMNS), rows)
 
     @blueprint.get("/bokeh-<version>.js")
     def script(version: str) -> Response:

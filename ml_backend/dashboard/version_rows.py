@@ -25,6 +25,7 @@ VERSION_COLUMNS = (
     "version", "kind", "state", "votes", *MEASURES, "seconds", "made", "published", "reason",
 )  # fmt: skip
 TUNING_COLUMNS = ("begun", "ended", "labelled galaxies", "state", "reason", "LVM", "from LVM")
+DEEDS_IN_FILE = 10_000
 DEED_COLUMNS = ("at", "account", "action", "subject", "details")
 
 

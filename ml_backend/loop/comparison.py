@@ -103,7 +103,7 @@ def _votes(store: Store, project: Project) -> dict[str, Consensus]:
     )  # fmt: skip
     counts = Vote.project_id == project.id, ~Vote.skipped, Vote.control.in_(names)
     with store.reading() as session:
-        tasks = np.array(sorted(session.scalars(select(Vote.task_id.distinct()).where(*counts))))
+        tasks = np.array(sorted(session.scalars(select(Vote.task_id).where(*counts).distinct())))
         if len(tasks) > MOST_TASKS:
             rng = np.random.default_rng(store.settings.seed)
             tasks = np.sort(rng.choice(tasks, MOST_TASKS, replace=False))

@@ -16,6 +16,7 @@ import structlog
 from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.people_figure import make_people
 from ml_backend.loop.pool import Pool
+from ml_backend.loop.project_map import map_figure
 from ml_backend.store.dashboard_tables import Figure
 from ml_backend.store.database import Store
 from ml_backend.store.figures import kept_figure
@@ -41,6 +42,7 @@ Maker = Callable[[FigureContext], dict[str, Any]]
 MAKERS: dict[str, Maker] = {
     "counts": lambda context: dict(context.store.projects.counts(context.project_id)),
     "people": make_people,
+    "map": map_figure,
 }
 """By the name under which `Figure` keeps it; the one place where figures join."""
 

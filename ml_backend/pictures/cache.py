@@ -11,13 +11,14 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 _START, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _FITS_START, _FITS_BLOCK = b"SIMPLE  =", 2880
 # How full the cache is left when room was made: not at every picture.
 _LEFT = 0.9
 
 
 class PictureCache:
-    """PNG and FITS files by key; safe to share between threads, harmless between processes.
+    """PNG, JPEG and FITS files by key; safe to share between threads, harmless between processes.
 
     A disk that is full or read-only costs the cache, never a picture.
 
@@ -36,7 +37,7 @@ class PictureCache:
         self._lock = threading.Lock()
 
     def get(self, key: str, kind: str = "png") -> bytes | None:
-        """Return a file ("png" or "fits"), or None; what a crash left in pieces is thrown away."""
+        """Return a file ("png", "jpg" or "fits"), or None; what is in pieces is thrown away."""
         path = self._path(key, kind)
         try:
             data = path.read_bytes()
@@ -97,4 +98,6 @@ class PictureCache:
 def _whole(data: bytes, kind: str) -> bool:
     if kind == "fits":
         return data.startswith(_FITS_START) and len(data) % _FITS_BLOCK == 0
+    if kind == "jpg":
+        return data.startswith(_JPEG_START) and data.endswith(_JPEG_END)
     return data.startswith(_START) and data.endswith(_END)

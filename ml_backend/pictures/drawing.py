@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import threading
 import time
 from collections.abc import Callable
@@ -120,6 +121,32 @@ class PictureMaker:
                 self._cache.put(key, made, kind)
         return Drawn(made, key)
 
+    def thumbnail(self, wanted: Wanted, side: int) -> Drawn:
+        """Return a small JPEG of an image, made now where it is not kept.
+
+        Parameters
+        ----------
+        wanted : Wanted
+            Restored looks are drawn as the image itself: a thumbnail is to be quick.
+        side : int
+            Length of the longer side in pixels; smaller images stay as they are.
+
+        Raises
+        ------
+        FetchError, PictureError
+            As `picture`.
+        """
+        if wanted.look in RESTORED:
+            wanted = Wanted(wanted.source)
+        key = hashlib.sha256(f"{self._key(wanted)} {side}".encode()).hexdigest()
+        data = self._cache.get(key, "jpg")
+        if data is None:
+            source = self._source.fetch(wanted.source)
+            with self._drawing:
+                data = _small(source, wanted, side, self._max_bytes, self._max_pixels)
+            self._cache.put(key, data, "jpg")
+        return Drawn(data, key)
+
     def _made(self, image: GalaxyImage, wanted: Wanted, kind: str) -> bytes:
         from models.images import draw, encode_png
 
@@ -142,6 +169,22 @@ class PictureMaker:
         parts = (wanted.source, self._source.stamp(wanted.source), wanted.look, wanted.band or "")
         text = "\0".join((str(EDITION), *parts))
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _small(source: bytes, wanted: Wanted, side: int, max_bytes: int, max_pixels: int) -> bytes:
+    from PIL import Image
+
+    from models.images import ImageError, ImageLimits, draw, read_image
+
+    try:
+        image = read_image(source, ImageLimits(max_bytes, max_pixels), extension_of(wanted.source))
+        picture = Image.fromarray(draw(image, wanted.look, wanted.band))
+    except ImageError as error:
+        raise PictureError(str(error)) from None
+    picture.thumbnail((side, side), reducing_gap=2.0)
+    made = io.BytesIO()
+    picture.save(made, "JPEG", quality=82)
+    return made.getvalue()
 
 
 def expired(wanted: Wanted, now: Callable[[], float] = time.time) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import select
@@ -15,11 +16,16 @@ from ml_backend.errors import StoreError
 from ml_backend.store.dashboard_tables import Account, Deed
 
 ROLES = ("viewer", "manager")
-LEAST_PASSWORD = 8
+LEAST_PASSWORD, MOST_PASSWORD = 8, 1000
 """Characters."""
 
 SessionMaker = Callable[[], AbstractContextManager[Session]]
-_NOBODY = generate_password_hash("nobody")
+
+
+@lru_cache(maxsize=1)
+def _nobody() -> str:
+    # Made when first needed: hashing is slow on purpose, and most commands need none.
+    return generate_password_hash("nobody")
 
 
 class AccountStore:
@@ -34,12 +40,15 @@ class AccountStore:
         Raises
         ------
         StoreError
-            The name is empty or too long, the password too short, or there is no such role.
+            The name is empty, odd or too long, the password too short or too long, or there is
+            no such role.
         """
-        if not name.strip() or len(name) > 100:
-            raise StoreError("The name of an account has 1 to 100 characters.")
+        if not name.strip() or len(name) > 100 or not name.isprintable():
+            raise StoreError("The name of an account has 1 to 100 characters that can be seen.")
         if len(password) < LEAST_PASSWORD:
             raise StoreError(f"A password needs at least {LEAST_PASSWORD} characters.")
+        if len(password) > MOST_PASSWORD:
+            raise StoreError(f"A password has at most {MOST_PASSWORD} characters.")
         if role not in ROLES:
             raise StoreError(f"No role is called {role!r}. There are: {', '.join(ROLES)}.")
         hashed = generate_password_hash(password)
@@ -73,7 +82,7 @@ class AccountStore:
     def check(self, name: str, password: str) -> Account | None:
         """Return the account if the password is right; it takes as long for unknown names."""
         account = self.get(name)
-        right = check_password_hash(account.password_hash if account else _NOBODY, password)
+        right = check_password_hash(account.password_hash if account else _nobody(), password)
         if account is None or not right:
             return None
         with self._write() as session:

@@ -24,7 +24,7 @@ MAX_ATTEMPTS = 5
 """Times a job is taken up before it is given up: something in it kills its worker."""
 
 
-BESIDE = ("tune",)
+BESIDE = ("tune", "map")
 """Kinds of long jobs that run beside a project's others, in a thread of their own."""
 
 

@@ -13,7 +13,7 @@ _FOLDERS = {
     "embeddings": "embeddings",
     "versions": "model versions",
     "lvms": "tuned LVMs",
-    "pictures": "drawn pictures (may be lost)",
+    "pictures": "drawn pictures",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import requests
 
 from ml_backend.demo.account import FILE_NAME
 from ml_backend.demo.children import free_port, port_is_free
@@ -162,6 +164,7 @@ def test_it_refuses_a_second_one_and_ends_cleanly_however_it_is_ended(
     demo.welcomes()
     children = demo.children()
     assert len(children) >= 3
+    _the_dashboard_lets_in(demo)
     second = subprocess.run(
         demo.process.args,  # type: ignore[arg-type]
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
@@ -182,6 +185,17 @@ def test_it_refuses_a_second_one_and_ends_cleanly_however_it_is_ended(
     killed.process.kill()
     killed.process.wait()
     eventually(lambda: gone(children), "the children end with the demo", 30)
+
+
+def _the_dashboard_lets_in(demo: Demo) -> None:
+    """Log in with what the demo says, as a person would."""
+    found = re.search(r"Dashboard +(\S+)\s+name (\S+), password (\S+)", demo.said)
+    assert found, demo.said
+    address, name, password = found.groups()
+    visit = requests.Session()
+    page = visit.post(f"{address}login", data={"name": name, "password": password}, timeout=60)
+    assert page.status_code == 200
+    assert "Log out" in page.text
 
 
 def test_a_busy_port_and_labels_that_cannot_be_used_are_said_at_once(

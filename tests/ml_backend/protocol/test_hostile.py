@@ -176,9 +176,7 @@ def guarded(make_backend: Any, payload: Any) -> Any:
     return made
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/health", "/versions", "/metrics", "/jobs", "/doctor", "/static/style.css"]
-)
+@pytest.mark.parametrize("path", ["/", "/health", "/versions", "/metrics", "/jobs", "/doctor"])
 @pytest.mark.parametrize(
     "headers",
     [
