@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import structlog
@@ -14,6 +14,7 @@ from ml_backend.dashboard.plots import new_plot, palette, plot_response
 from ml_backend.dashboard.site import DashboardContext, project_of, show
 from ml_backend.dashboard.tables import csv_response
 from ml_backend.errors import GalaxyLoopError
+from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.config import ChoicesControl, parse_controls
 from ml_backend.store.figures import kept_figure
 
@@ -72,7 +73,7 @@ def create_people(context: DashboardContext) -> Blueprint:
         try:
             found = {
                 f"person {user['id']}": _called(user)
-                for user in context.client().users()
+                for user in LabelStudioClient.from_settings(context.settings).users()
                 if isinstance(user.get("id"), int)
             }
         except GalaxyLoopError as error:
@@ -167,15 +168,12 @@ def create_people(context: DashboardContext) -> Blueprint:
         length = len(days["counts"][0]) if days["counts"] else 0
         stacks = [*(said[name] for name in days["people"]), "others"][: len(days["counts"])]
         data: dict[str, Any] = dict(zip(stacks, days["counts"], strict=True))
-        data["day"] = [first + timedelta(days=at) for at in range(length)]
-        plot = new_plot(
-            colours, x_axis_type="datetime", tools="save", tooltips="$name, @day{%F}: @$name"
-        )
+        begin = datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()
+        data["day"] = [1000 * (begin + 86400 * at) for at in range(length)]
+        plot = new_plot(colours, x_axis_type="datetime", tools="save", tooltips="$name: @$name")
         series = [colours.series[at % len(colours.series)] for at in range(len(stacks))]
         plot.vbar_stack(stacks, x="day", width=0.8 * 86_400_000, color=series, source=data)
-        plot.hover.formatters = {"@day": "datetime"}
         plot.yaxis.axis_label = "answers"
-        plot.y_range.start = 0
         return plot_response(plot)
 
     return blueprint
