@@ -18,11 +18,12 @@ from ml_backend.loop.asked import asked
 from ml_backend.loop.consensus import CastVote, consensus
 from ml_backend.loop.crowd_rows import write_posteriors, write_verdicts
 from ml_backend.loop.demand import CHECKING, demand_of, merged
+from ml_backend.loop.people_asked import people_asked
 from ml_backend.loop.plans import counted_controls
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.settling import Settled, settle
 from ml_backend.loop.training import Unseen
-from ml_backend.store.crowd_tables import Posterior, Verdict
+from ml_backend.store.crowd_tables import OutsideVote, Posterior, Verdict
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Task, Vote
 from models.crowd.retirement import RetirementRule
@@ -240,8 +241,8 @@ def _demand(store: Store, votes: list[tuple[int, int]]) -> float:
                 session.add(Task(id=task, project_id=1, image="x"))
                 session.flush()
             session.add(
-                Vote(annotation_id=votes[0][0] * 1000 + number, control="smooth", project_id=1, task_id=task,
-                     annotator=person, labels=["Disk" if task % 3 else "Smooth"])
+                Vote(annotation_id=votes[0][0] * 1000 + number, control="smooth", project_id=1,
+                     task_id=task, annotator=person, labels=["Disk" if task % 3 else "Smooth"])
             )  # fmt: skip
     cast = [
         CastVote(t, f"person {p}", "smooth", ("Disk" if t % 3 else "Smooth",)) for t, p in votes
@@ -264,6 +265,20 @@ def test_nothing_is_kept_for_one_person_alone_or_once_people_are_known(store: St
     assert _demand(store, [(task, 7) for task in range(1, 40)]) == 0.0
     both = [(task, person) for task in range(100, 130) for person in (7, 8)]
     assert _demand(store, [*both, (130, 7), (130, 9)]) == 0.0, "a stranger keeps nobody busy"
+
+
+def test_people_from_outside_were_asked_too(store: Store) -> None:
+    with store.session() as session:
+        session.add(
+            Vote(annotation_id=1, control="smooth", project_id=1, task_id=5, annotator=3,
+                 labels=["Disk"])
+        )  # fmt: skip
+        for number, person in enumerate(("zooniverse a", "zooniverse b", "zooniverse a")):
+            session.add(
+                OutsideVote(project_id=1, source="zooniverse", classification=str(number),
+                            task_id=5, person=person, control="smooth", labels=["Disk"])
+            )  # fmt: skip
+    assert people_asked(store, 1, ["smooth"]).answered_by(np.array([5, 6])).tolist() == [3, 0]
 
 
 def test_a_time_with_its_zone_is_kept(store: Store) -> None:
