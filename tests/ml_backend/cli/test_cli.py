@@ -44,6 +44,7 @@ COMMANDS = (
     "encode",
     "import",
     "export",
+    "gold",
     "import-lvm",
     "pretrain",
     "embeddings",
