@@ -134,8 +134,9 @@ def counting(annotations: int, known: int, skips: int, skip_queue: str) -> int:
 
 
 def opening(task: Served) -> Change | None:
-    """Return the patch that opens exactly one more vote; None where one is open already."""
-    return None if task.open else Change(task.task_id, task.counting + 1, False)
+    """Return the patch that opens exactly one more vote; None where just that one is open."""
+    exact = not task.is_labeled and task.overlap == task.counting + 1
+    return None if exact else Change(task.task_id, task.counting + 1, False)
 
 
 def closing(task: Served) -> Change | None:

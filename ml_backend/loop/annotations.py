@@ -173,7 +173,7 @@ def _take_annotation(
         rows[""] = {"labels": [], "skipped": True, "origin": "", "accepted": None, "agrees": None}
     for answer in () if skipped else reading.answers:
         had = _labels(would.get(answer.control))
-        seen = answer.suggested
+        seen: Sequence[str] | None = answer.suggested
         if seen is None or (had is not None and not seen):
             # An empty snapshot may be that of a suggestion that was held back.
             seen = _labels(shown.get(answer.control))

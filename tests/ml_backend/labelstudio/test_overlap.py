@@ -35,6 +35,8 @@ def test_exactly_one_more_vote_is_opened_and_nothing_where_one_is() -> None:
     assert opening(Served(1, False, 2, 1)) is None
     # Open by its flag, but full: nobody gets it.
     assert opening(Served(1, False, 2, 2)) == Change(1, 3, False)
+    # Open for more than one: its votes were deleted, or somebody raised it.
+    assert opening(Served(1, False, 3, 0)) == Change(1, 1, False)
     # Closed by hand without a vote.
     assert opening(Served(1, True, 1, 0)) == Change(1, 1, False)
 

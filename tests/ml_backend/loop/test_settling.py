@@ -83,13 +83,14 @@ DISK = {"smooth": ["Disk"], "arms": ["Arms"], "odd": []}
 
 def sure(times: int = 40) -> dict[int, list[dict[str, list[str]]]]:
     """Tasks on which four people agree, so that all are known to be good."""
-    return {task: [[SMOOTH, DISK][task % 2]] * 4 for task in range(100, 100 + times)}
+    kinds = [SMOOTH, DISK, {**DISK, "arms": ["None"], "odd": ["Ring"]}, {**SMOOTH, "odd": ["Lens"]}]
+    return {task: [kinds[task % 4]] * 4 for task in range(100, 100 + times)}
 
 
 def test_a_task_is_retired_when_each_question_that_was_asked_is_settled(store: Store) -> None:
     found = judged(store, {**sure(), 1: [SMOOTH] * 3, 2: [DISK] * 3})
     assert found[1].state == "retired", found[1].reason
-    assert found[2].state == "retired"
+    assert found[2].state == "retired", found[2].reason
     assert found[1].people == 3
     open_arms = {"smooth": ["Disk"], "odd": []}
     found = judged(store, {**sure(), 3: [open_arms] * 3})
@@ -122,7 +123,7 @@ def test_the_model_is_a_witness_but_not_alone(store: Store) -> None:
     answers = {**sure(), 1: [SMOOTH], 2: [SMOOTH]}
     tasks = np.array(sorted(answers), np.int64)
     labels = ("Smooth", "Disk")
-    said = np.array([[0.97, 0.03] if t % 2 == 0 or t == 1 else [0.03, 0.97] for t in tasks])
+    said = np.array([[0.97, 0.03] if t % 4 in (0, 3) or t == 1 else [0.03, 0.97] for t in tasks])
     said[list(tasks).index(2)] = [0.03, 0.97]
     alone = judged(store, answers)
     assert alone[1].state == alone[2].state == "open", "one person is not enough"
