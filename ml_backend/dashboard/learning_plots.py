@@ -86,7 +86,7 @@ def saved_plot(saved: Saved, colours: Palette) -> Any:
     at = [saved.learned_from]
     add_error_bars(plot, at, [saved.loss], [saved.loss_error], colours.text)
     plot.scatter(at, [saved.loss], size=12, color=colours.accent, legend_label="the loop")
-    plot.y_range.start = 0  # type: ignore[union-attr]
+    plot.y_range.start = 0
     legend_below(plot, colours)
     return plot
 

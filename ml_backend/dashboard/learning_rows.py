@@ -91,7 +91,7 @@ class ControlLearning:
         return next((name for name in MEASURES if self.seen.get(name)), "accuracy")
 
     @property
-    def latest(self) -> list[tuple[str, Measured | None, Measured | None]]:
+    def latest(self) -> list[tuple[str, Measured, Measured | None]]:
         """The last version's figures, on all unseen answers and on the audit arm."""
         found = []
         for name in MEASURES:

@@ -48,14 +48,15 @@ def days_plot(
                 formatters={"@day": "datetime"},
             )
         )
-    plot.y_range.start = 0  # type: ignore[union-attr]
-    legend_below(plot, colours)
+    plot.y_range.start = 0
+    legend_below(plot, colours, 3)
     return plot
 
 
 def forecast_plot(found: Outlook, colours: Palette) -> Any:
     """Return accuracy against votes: versions with error bars, and the band of what is to come."""
-    from bokeh.models import HoverTool, NumeralTickFormatter, Span
+    from bokeh.models import HoverTool, NumeralTickFormatter
+    from bokeh.models.annotations import Span
 
     plot = new_plot(colours, 320, tools=_PLAIN, active_scroll=None)
     plot.xaxis.axis_label = "votes"
@@ -106,8 +107,8 @@ def forecast_plot(found: Outlook, colours: Palette) -> Any:
         )
     )  # fmt: skip
     bottom = min([*quality, found.wanted], default=0.5)
-    plot.y_range.start = max(0.0, bottom - 0.08)  # type: ignore[union-attr]
-    plot.y_range.end = 1.01  # type: ignore[union-attr]
+    plot.y_range.start = max(0.0, bottom - 0.08)
+    plot.y_range.end = 1.01
     legend_below(plot, colours)
     return plot
 
@@ -142,8 +143,8 @@ def history_plot(rows: Sequence[Mapping[str, Any]], colours: Palette) -> Any:
                 formatters={"@at": "datetime"},
             )
         )  # fmt: skip
-    plot.y_range.start = 0  # type: ignore[union-attr]
-    legend_below(plot, colours)
+    plot.y_range.start = 0
+    legend_below(plot, colours, 3)
     return plot
 
 
@@ -156,13 +157,15 @@ def add_error_bars(
     plot.segment(x0=list(x), y0=low, x1=list(x), y1=high, line_color=colour, line_alpha=0.6)
 
 
-def legend_below(plot: Any, colours: Palette) -> None:
+def legend_below(plot: Any, colours: Palette, columns: int = 1) -> None:
     """Put the legend below the plot, where it hides nothing on a phone."""
     if not plot.legend:
         return
     plot.add_layout(plot.legend[0], "below")
     plot.legend.orientation = "horizontal"
-    plot.legend.ncols = 3
+    plot.legend.ncols = columns
+    plot.legend.location = "top_left"
+    plot.legend.margin = 0
     plot.legend.background_fill_alpha = 0
     plot.legend.border_line_color = None
     plot.legend.label_text_color = colours.text

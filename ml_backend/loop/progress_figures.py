@@ -68,8 +68,8 @@ def progress_figure(context: FigureContext) -> dict[str, Any]:
     sample = _sample(unanswered, SAMPLE, context.store.settings.seed)
     classes, accuracy = {}, []
     for control in learned_controls(context.config):
-        told = _predicted(context, heads.get(control.name), sample)
-        classes[control.name], sure = _classes(context, control, told, len(unanswered))
+        guessed = _predicted(context, heads.get(control.name), sample)
+        classes[control.name], sure = _classes(context, control, guessed, len(unanswered))
         if sure is not None:
             accuracy.append(sure)
     champion = champion_of(context.store, context.project_id)
@@ -138,7 +138,8 @@ def _classes(
     """Count a control's labels by people and by the model; also the accuracy to expect of both."""
     agreed = context.pool.counted.get(control.name)
     k = len(control.labels)
-    by_people, by_model = np.zeros(k, np.int64), None
+    by_people: Ids = np.zeros(k, np.int64)
+    by_model = None
     right, galaxies = 0.0, 0
     if agreed is not None and len(agreed):
         by_people = _named(agreed.targets, control.multiple)

@@ -68,9 +68,10 @@ def labels_saved(pool: Pool, votes: Consensus, unseen: Unseen, seed: int = 0) ->
     -------
     dict
         ``labelled``, ``random`` (labels of random order) and ``needed`` (`LEAST`); where measured
-        also ``learned_from`` (labels behind unseen predictions), ``loss`` (of the published heads, nats) with ``loss_error``, ``curve`` (rows of random
-        labels, loss and its standard error), ``would_need`` and ``saved`` (each low, middle, high
-        of the central 80 %, None: beyond the curve) and ``beyond`` (where the curve ends).
+        also ``learned_from`` (labels behind the unseen predictions), ``loss`` (of the published
+        heads, nats) with ``loss_error``, ``curve`` (rows of random labels, loss and its standard
+        error), ``would_need`` and ``saved`` (each low, middle, high of the central 80 %, None:
+        beyond the curve) and ``beyond`` (where the curve ends).
     """
     ids, mine, theirs = np.intersect1d(votes.task_ids, unseen.task_ids, return_indices=True)
     rows, inside = pool.rows_of(ids)

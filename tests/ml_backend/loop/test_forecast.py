@@ -102,7 +102,8 @@ def test_the_order_of_points_and_the_seed_settle_the_forecast() -> None:
     quality = 1 - _truth(VOTES, 0.05, 1.2, 0.5)
     first = forecast_quality(VOTES, quality, VOTES, seed=3)
     again = forecast_quality(VOTES[::-1], quality[::-1], VOTES[::-1], seed=3)
-    assert first is not None and again is not None
+    assert first is not None
+    assert again is not None
     assert np.array_equal(first.quality([900.0]), again.quality([900.0]))
 
 
@@ -111,7 +112,10 @@ def test_lengths_that_differ_are_an_error() -> None:
         forecast_quality([1, 2], [0.5], [1, 2])
 
 
-def _days(counts: list[float], last: date = NOW.date() - timedelta(days=1)) -> dict[date, float]:
+YESTERDAY = NOW.date() - timedelta(days=1)
+
+
+def _days(counts: list[float], last: date = YESTERDAY) -> dict[date, float]:
     return {last - timedelta(days=at): count for at, count in enumerate(reversed(counts))}
 
 
@@ -132,7 +136,8 @@ def test_the_week_has_its_pattern() -> None:
     assert pace is not None
     friday = pace.dates([480], NOW.date()).middle
     after = pace.dates([570], NOW.date()).middle
-    assert friday is not None and after is not None
+    assert friday is not None
+    assert after is not None
     assert (after - friday).days >= 2
 
 
@@ -145,7 +150,8 @@ def test_an_uneven_pace_gives_a_band_that_covers() -> None:
         assert pace is not None
         came = int(np.argmax(np.cumsum(days[28:]) >= 1000))
         dates = pace.dates([1000], NOW.date(), seed=seed)
-        assert dates.low is not None and dates.high is not None
+        assert dates.low is not None
+        assert dates.high is not None
         inside += dates.low <= NOW.date() + timedelta(days=came) <= dates.high
     assert 42 <= inside <= 59
 
@@ -177,11 +183,14 @@ def test_the_first_day_counts_by_its_part() -> None:
 
 def test_equal_labels_agree_and_others_do_not() -> None:
     same = agreement(["a", "b", "a"], ["a", "b", "a"])
-    assert same is not None and (same.kappa, same.changed) == (1.0, 0.0)
+    assert same is not None
+    assert (same.kappa, same.changed) == (1.0, 0.0)
     alone = agreement(["a", "a"], ["a", "a"])
-    assert alone is not None and alone.kappa == 1.0
+    assert alone is not None
+    assert alone.kappa == 1.0
     other = agreement(["a", "a", "b", "b"], ["a", "b", "a", "b"])
-    assert other is not None and other.kappa == pytest.approx(0.0)
+    assert other is not None
+    assert other.kappa == pytest.approx(0.0)
     assert other.changed == 0.5
     assert agreement([], []) is None
 
