@@ -182,8 +182,7 @@ def test_a_file_names_galaxies_by_number_or_field(tmp_path: Path) -> None:
 
 def test_bad_rows_are_named_and_cost_only_themselves(tmp_path: Path) -> None:
     text = (
-        "objid,shape\ng2,Spiral\ng1,Smooth\nnone,Smooth\ng3,Blob\n,Smooth\ng2,Smooth\n"
-        "g4,Smooth\n"
+        "objid,shape\ng2,Spiral\ng1,Smooth\nnone,Smooth\ng3,Blob\n,Smooth\ng2,Smooth\ng4,Smooth\n"
     )
     found = read(tmp_path, text)
     assert {key: known.labels for key, known in found.answers.items()} == {
