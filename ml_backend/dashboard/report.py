@@ -6,9 +6,9 @@ mailed, printed, and read where no script runs. It reads what the pages of the d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ import structlog
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from ml_backend.dashboard import people_rows, version_rows
 from ml_backend.dashboard import report_drawings as drawings
+from ml_backend.dashboard import version_rows
 from ml_backend.dashboard.galaxies import Galaxies
 from ml_backend.dashboard.learning_rows import MEASURES, ControlLearning, Learning, read_learning
 from ml_backend.dashboard.measures import label, quality_of
@@ -25,6 +25,7 @@ from ml_backend.dashboard.outlook import WANTED, Outlook, outlook
 from ml_backend.dashboard.progress_rows import COUNTS, Progress, read_progress
 from ml_backend.dashboard.projects_page import counts_of
 from ml_backend.dashboard.queue_rows import queue_length, queued_tasks, reason_of, suggestion_of
+from ml_backend.dashboard.report_people import caller, kept_people, named_people
 from ml_backend.dashboard.report_period import Period, changes, votes_by_person
 from ml_backend.dashboard.report_pictures import report_pictures
 from ml_backend.dashboard.report_versions import versions_in
@@ -33,7 +34,6 @@ from ml_backend.dashboard.words import ago, grouped, size
 from ml_backend.errors import GalaxyLoopError
 from ml_backend.pictures.drawing import PictureMaker
 from ml_backend.store.database import Store
-from ml_backend.store.figures import kept_figure
 from ml_backend.store.tables import Project
 
 QUEUE_SHOWN = 12
@@ -87,11 +87,12 @@ def make_report(
     settings = store.settings
     progress, progress_broken = read_progress(store, project.id)
     learning, learning_broken = read_learning(store, project.id)
-    people = _people(store, project.id)
+    people = kept_people(store, project.id)
     look = outlook(store, project.id, progress, options.control, options.wanted, period.now)
     counts, _ = counts_of(store, project.id)
     queued = queue_length(store, project)
-    table = _named(store, project, options, people)
+    table = named_people(store, project.id, people, options.names)
+    called = caller(store, project.id, table, options.names)
     browser = settings.label_studio_public_url or settings.label_studio_url
     return _environment().get_template("report/report.html").render(
         project=project,
@@ -106,7 +107,8 @@ def make_report(
         changes=changes(store, project, period, progress, people) if progress else [],
         look=look,
         forecast=_forecast(look),
-        days=_days(progress, _called(store, project, options, table)) if progress else "",
+        days=_days(progress, period, called) if progress else "",
+        day_sums=_day_sums(progress, period) if progress else [],
         learning=learning,
         controls=_controls(learning, period),
         measures=MEASURES,
@@ -114,7 +116,7 @@ def make_report(
         rows=version_rows,
         people=table[:PEOPLE_SHOWN],
         people_count=len(table),
-        in_period=votes_by_person(people, period) if people else {},
+        in_period=votes_by_person(people, period) if people else None,
         agreement=people["controls"] if people else [],
         anchoring=people["anchoring"] if people else None,
         suspects=[one for one in table if one["suspicions"]] if options.for_managers else None,
@@ -123,8 +125,7 @@ def make_report(
         warnings=warnings(
             store, project, period, counts, progress.at if progress else None, people, queued
         ),
-        styles=Markup((_HERE / "static" / "style.css").read_text(encoding="utf-8")),
-        more_styles=drawings.colours(),
+        styles=_styles(),
     )  # fmt: skip
 
 
@@ -142,62 +143,29 @@ def _environment() -> Environment:
     return made
 
 
-def _people(store: Store, project_id: int) -> dict[str, Any] | None:
-    """The figure ``people``; None where there is none, or it cannot be read."""
-    kept = kept_figure(store, project_id, "people")
-    if kept is None:
-        return None
-    try:
-        data = dict(kept.data)
-        people_rows.named(data["people"], "", project_id)
-        for one in data["people"]:
-            people_rows.csv_row(one)
-        for name in ("controls", "anchoring"):
-            data[name] = data.get(name) or ([] if name == "controls" else None)
-        if not isinstance(data["days"]["first"], str):
-            raise TypeError("The first day is a text.")
-        votes_by_person(data, Period(datetime.now(UTC).date(), datetime.now(UTC)))
-    except _BROKEN:
-        return None
-    return data
+def _styles() -> Markup:
+    """The dashboard's style and the report's own, to stand inside the file."""
+    sheets = [
+        (_HERE / "static" / name).read_text(encoding="utf-8")
+        for name in ("style.css", "report.css")
+    ]
+    return Markup("\n").join([Markup(sheets[0]), drawings.colours(), Markup(sheets[1])])
 
 
-def _named(
-    store: Store, project: Project, options: ReportOptions, people: Mapping[str, Any] | None
-) -> list[dict[str, Any]]:
-    listed = people["people"] if people else []
-    names = options.names
-    if names is not None:
-        # Whom Label Studio does not name keeps the number.
-        names = {one["person"]: names.get(one["person"], one["person"]) for one in listed}
-    return people_rows.named(listed, store.dashboard_secret(), project.id, names)
-
-
-def _called(
-    store: Store, project: Project, options: ReportOptions, table: Sequence[Mapping[str, Any]]
-) -> Callable[[str], str]:
-    """Return what tells a person's name in plots; sources other than persons stay as they are."""
-    known = {str(one["person"]): str(one["name"]) for one in table}
-    secret = store.dashboard_secret()
-
-    def called(who: str) -> str:
-        if who in known or not who.startswith("person "):
-            return known.get(who, who)
-        if options.names is not None:
-            return options.names.get(who, who)
-        return people_rows.pseudonym(secret, project.id, who)
-
-    return called
-
-
-def _days(progress: Progress, called: Callable[[str], str]) -> Markup | str:
-    if not progress.days:
+def _days(progress: Progress, period: Period, called: Callable[[str], str]) -> Markup | str:
+    """The votes of the period and of the one before, days without votes included."""
+    days = {day: progress.days.get(day, {}) for day in period.with_before}
+    present = {who for row in days.values() for who in row}
+    if not present:
         return ""
-    present = {who for row in progress.days.values() for who in row}
     order = [one["person"] for one in progress.people if one["person"] in present]
     order += sorted(present - set(order))
     said = "Votes per day by person; the table below has the sums."
-    return drawings.bars(progress.days, {who: called(who) for who in order}, said)
+    return drawings.bars(days, {who: called(who) for who in order}, said)
+
+
+def _day_sums(progress: Progress, period: Period) -> list[tuple[date, int]]:
+    return [(day, sum(progress.days.get(day, {}).values())) for day in period.with_before[::-1]]
 
 
 def _forecast(look: Outlook) -> Markup | str:

@@ -13,7 +13,6 @@ from ml_backend.dashboard.plots import DARK, LIGHT
 
 SIZES = (("wide", 700, 240), ("narrow", 330, 220))
 """Each plot is drawn for screens and for phones, and the style shows one: text keeps its size."""
-MOST_BARS = 62
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 40
 
 
@@ -96,7 +95,7 @@ class _Canvas:
 
 
 def bars(days: Mapping[date, Mapping[str, int]], names: Mapping[str, str], said: str) -> Markup:
-    """Draw votes per day, stacked by person; days that follow each other, at most `MOST_BARS`.
+    """Draw votes per day, stacked by person; days follow each other.
 
     Parameters
     ----------
@@ -107,14 +106,13 @@ def bars(days: Mapping[date, Mapping[str, int]], names: Mapping[str, str], said:
     said : str
         What the plot shows, for those who cannot see it.
     """
-    shown = dict(list(days.items())[-MOST_BARS:])
-    most = max((sum(row.values()) for row in shown.values()), default=0)
+    most = max((sum(row.values()) for row in days.values()), default=0)
     made = []
     for kind, width, height in SIZES:
-        canvas = _Canvas(width, height, (0.0, float(max(len(shown), 1))), (0.0, _above(most)))
+        canvas = _Canvas(width, height, (0.0, float(max(len(days), 1))), (0.0, _above(most)))
         canvas.grid(Axes("day (UTC)", "votes"))
-        step = -(-len(shown) // (7 if kind == "wide" else 4)) or 1
-        for place, (day, row) in enumerate(shown.items()):
+        step = -(-len(days) // (7 if kind == "wide" else 4)) or 1
+        for place, (day, row) in enumerate(days.items()):
             base = 0
             for shade, who in enumerate(names):
                 count = row.get(who, 0)
@@ -130,7 +128,7 @@ def bars(days: Mapping[date, Mapping[str, int]], names: Mapping[str, str], said:
                 x, y = canvas.at(place + 0.5, 0.0)
                 canvas.text(x, y + 16, f"{day.day} {day:%b}")
         made.append(canvas.svg(kind))
-    present = {who for row in shown.values() for who in row}
+    present = {who for row in days.values() for who in row}
     key = [(f"s{at % len(LIGHT.series)}", names[who]) for at, who in enumerate(names)
            if who in present]  # fmt: skip
     return _figure(made, key, said)

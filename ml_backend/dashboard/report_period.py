@@ -13,6 +13,8 @@ from ml_backend.store.tables import Project
 
 LONGEST = 366
 """Days of a period; counts of older days are kept once a week only."""
+MOST_SHOWN = 62
+"""Days of a plot."""
 CHANGES = {
     "labelled": "Galaxies with an answer",
     "retired": "Galaxies retired (answers enough)",
@@ -54,6 +56,12 @@ class Period:
     def before(self) -> date:
         """The first day of the period before."""
         return self.first - timedelta(days=self.days)
+
+    @property
+    def with_before(self) -> list[date]:
+        """The days of the period before and of this one, at most `MOST_SHOWN`."""
+        first = max(self.before, self.last - timedelta(days=MOST_SHOWN - 1))
+        return [first + timedelta(days=at) for at in range((self.last - first).days + 1)]
 
 
 def period_of(now: datetime, days: int = 7, since: date | None = None) -> Period:
@@ -135,10 +143,22 @@ def changes(
     return found
 
 
-def votes_by_person(people: Mapping[str, Any], period: Period) -> dict[str, int]:
-    """Return the answers that the busiest people gave in the period, by person."""
-    counts, _ = _counted(people, period.first, period.last)
-    return counts
+def votes_by_person(people: Mapping[str, Any], period: Period) -> dict[str, int] | None:
+    """Return the answers of the busiest people in the period; None where not kept for so long."""
+    kept_from, busiest, _ = counted_days(people["days"])
+    if kept_from > period.first:
+        return None
+    return {**dict.fromkeys(busiest, 0), **_counted(people, period.first, period.last)[0]}
+
+
+def counted_days(days: Mapping[str, Any]) -> tuple[date, list[str], list[list[int]]]:
+    """Return the first day that is kept, the busiest people, and the counts by person and day.
+
+    One row more than people is that of everybody else.
+    """
+    people = [str(who) for who in days["people"]]
+    counts = [[int(count) for count in row] for row in days["counts"]]
+    return date.fromisoformat(days["first"]), people, counts
 
 
 def _state(
@@ -159,8 +179,7 @@ def _at_work(people: Mapping[str, Any], period: Period) -> Change:
     seen = [str(one["last_seen"]) for one in people["people"] if one.get("last_seen")]
     during = sum(datetime.fromisoformat(at) >= period.start for at in seen)
     before, rest = _counted(people, period.before, period.first - timedelta(days=1))
-    kept_from = date.fromisoformat(str(people["days"]["first"]))
-    known = kept_from <= period.before
+    known = counted_days(people["days"])[0] <= period.before
     return Change(
         "people", "People at work", len(people["people"]), during,
         len(before) if known else None, at_least=rest > 0,
@@ -169,10 +188,9 @@ def _at_work(people: Mapping[str, Any], period: Period) -> Change:
 
 def _counted(people: Mapping[str, Any], first: date, last: date) -> tuple[dict[str, int], int]:
     """Answers by person from a first to a last day, and those of everybody else."""
-    days = people["days"]
-    kept_from = date.fromisoformat(str(days["first"]))
+    kept_from, busiest, counts = counted_days(people["days"])
     start = max((first - kept_from).days, 0)
     end = max((last - kept_from).days + 1, 0)
-    sums = [sum(int(count) for count in row[start:end]) for row in days["counts"]]
-    named = {str(who): count for who, count in zip(days["people"], sums, strict=False) if count > 0}
-    return named, sum(sums[len(days["people"]) :])
+    sums = [sum(row[start:end]) for row in counts]
+    named = {who: count for who, count in zip(busiest, sums, strict=False) if count > 0}
+    return named, sum(sums[len(busiest) :])
