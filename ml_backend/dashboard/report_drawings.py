@@ -155,7 +155,7 @@ def curves(series: Sequence[Series], axes: Axes, said: str, band: Band | None = 
     for kind, width, height in SIZES:
         canvas = _Canvas(width, height, across, span)
         canvas.grid(axes)
-        for value in ticks(*across, 6 if kind == "wide" else 3):
+        for value in ticks(*across, 6 if kind == "wide" else 4):
             at, bottom = canvas.at(value, span[0])
             canvas.text(at, bottom + 16, axes.x_text(value))
         if band is not None:
