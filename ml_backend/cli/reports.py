@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,7 +77,7 @@ def report(
     finally:
         store.close()
     if out is not None and str(out) == "-":
-        click.get_binary_stream("stdout").write(made.encode())
+        sys.stdout.buffer.write(made.encode())
         return
     path = out or Path(f"galaxyloop-report-{project}-{period.last}.html")
     _write(path, made)

@@ -191,9 +191,17 @@ def ticks(low: float, high: float, most: int) -> list[float]:
         return [low]
     rough = span / most
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(at * step, 12) for at in range(first, math.floor(high / step + 1e-9) + 1)]
+    factors = (1, 2, 5, 10)
+    at = next(at for at, factor in enumerate(factors) if factor * power >= rough * 0.999)
+    found: list[float] = []
+    for factor in (factors[at], factors[at] / 2):
+        step = factor * power
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        found = [round(place * step, 12) for place in range(first, last + 1)]
+        # One value alone would not tell the scale.
+        if len(found) > 1:
+            break
+    return found or [low]
 
 
 def _above(most: int) -> float:
