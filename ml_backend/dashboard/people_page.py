@@ -71,11 +71,7 @@ def create_people(context: DashboardContext) -> Blueprint:
         account = current_account()
         assert account is not None
         try:
-            found = {
-                f"person {user['id']}": _called(user)
-                for user in LabelStudioClient.from_settings(context.settings).users()
-                if isinstance(user.get("id"), int)
-            }
+            found = rows.names_of(LabelStudioClient.from_settings(context.settings).users())
         except GalaxyLoopError as error:
             log.warning("names_not_read", project=project_id, problem=str(error))
             return shown(project_id, problem=f"The names could not be read. {error}")
@@ -177,8 +173,3 @@ def create_people(context: DashboardContext) -> Blueprint:
         return plot_response(plot)
 
     return blueprint
-
-
-def _called(user: dict[str, Any]) -> str:
-    whole = " ".join(str(user.get(part) or "") for part in ("first_name", "last_name")).strip()
-    return whole or str(user.get("email") or user.get("username") or f"user {user['id']}")

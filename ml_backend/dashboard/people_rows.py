@@ -44,6 +44,13 @@ def pseudonym(secret: str, project_id: int, person: str) -> str:
     return f"Annotator {signs}"
 
 
+def names_of(users: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what Label Studio's users are called, by ``person 12``."""
+    return {
+        f"person {user['id']}": _called(user) for user in users if isinstance(user.get("id"), int)
+    }
+
+
 def named(
     people: Iterable[Mapping[str, Any]],
     secret: str,
@@ -115,3 +122,8 @@ def confusions(one: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> l
 
 def _share(hits: int, count: int) -> float | None:
     return hits / count if count else None
+
+
+def _called(user: Mapping[str, Any]) -> str:
+    whole = " ".join(str(user.get(part) or "") for part in ("first_name", "last_name")).strip()
+    return whole or str(user.get("email") or user.get("username") or f"user {user['id']}")
