@@ -18,8 +18,8 @@ from ml_backend.store.tables import Project, Ranking, Task
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_a_round: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, after_a_round)
 
 
 def _published(gallery: Gallery) -> list[int]:
@@ -149,7 +149,7 @@ def test_odd_pages_show_some_page(gallery: Gallery, page: str) -> None:
 def test_the_first_day_and_the_end_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery = Gallery(tmp_path / "world", monkeypatch, rounds=False)
+    gallery = Gallery(tmp_path / "world", monkeypatch)
     assert "There is no queue yet" in gallery.get("queue/").text
     gallery.world.vote(60)
     gallery.world.round()
