@@ -57,6 +57,17 @@ def test_galaxies_come_in_the_published_order_with_a_reason_each(gallery: Galler
     assert any("doubts between" in r or "model says" in r or "not sure" in r for r in reasons)
 
 
+def test_what_people_do_not_see_of_the_model_is_said(gallery: Gallery) -> None:
+    served = gallery.world.label_studio.predictions(1, gallery.world.published)
+    empty = {prediction["task"] for prediction in served if not prediction["result"]}
+    assert 0 < len(empty) < 20
+    page = gallery.get("queue/").text
+    assert page.count("held back: people see an empty form") == len(empty)
+    rows = list(csv.DictReader(io.StringIO(gallery.get("queue/queue.csv").text)))
+    assert {int(row["task"]) for row in rows if row["held_back"] == "yes"} == empty
+    assert all(row["suggested"] for row in rows)
+
+
 def test_what_was_answered_since_is_left_out(gallery: Gallery) -> None:
     order = _published(gallery)
     with gallery.store.session() as session:
