@@ -76,6 +76,10 @@ def list_golds(project: int, as_json: bool) -> None:
 
     store = open_store(settings)
     try:
+        known = golds_of(store, project)
+    finally:
+        store.close()
+    if as_json:
         told = [
             {
                 "task": one.task_id,
@@ -84,17 +88,14 @@ def list_golds(project: int, as_json: bool) -> None:
                 "source": one.source,
                 "annotation": one.annotation_id,
             }
-            for one in golds_of(store, project)
+            for one in known
         ]
-    finally:
-        store.close()
-    if as_json:
         click.echo(json.dumps(told, indent=2))
-    elif not told:
+    elif not known:
         click.echo("No answer is known; `galaxyloop gold import FILE` brings some.")
-    for one in [] if as_json else told:
-        labels = ", ".join(one["labels"]) or "(marked)"
-        click.echo(f"{one['task']}  {one['control']}  {labels}  {one['source']}")
+    for one in [] if as_json else known:
+        labels = ", ".join(map(str, one.labels)) or "(marked)"
+        click.echo(f"{one.task_id}  {one.control}  {labels}  {one.source}")
 
 
 @gold.command("remove")

@@ -87,7 +87,7 @@ def _people(
     kappa = peer_kappa(votes, peers)
     arms = by_person(votes)
     checked, same = agreed
-    table = []
+    table: list[dict[str, Any]] = []
     for at in np.argsort(-given, kind="stable").tolist():
         name = votes.persons[at]
         mine = skills.get(name, [])
@@ -118,7 +118,8 @@ def _people(
 def _pace(votes: PeopleVotes, rows: Ids) -> tuple[Doubles, Doubles]:
     """Median lead time in seconds, and hours at work, of each person."""
     p = len(votes.persons)
-    pace, hours = np.full(p, np.nan), np.zeros(p)
+    pace: Doubles = np.full(p, np.nan)
+    hours: Doubles = np.zeros(p)
     who, lead, at = votes.person[rows], votes.lead[rows], votes.at[rows]
     timed = np.isfinite(lead)
     order = np.lexsort((lead[timed], who[timed]))
@@ -203,9 +204,9 @@ def _against_consensus(
     is part of it.
     """
     p, right = len(votes.persons), np.full(len(votes), -1, np.int8)
-    answers = {tuple(sorted(json.loads(answer))): [] for answer in votes.answers}
-    for at, answer in enumerate(votes.answers):
-        answers[tuple(sorted(json.loads(answer)))].append(at)
+    answers: dict[tuple[str, ...], list[int]] = {}
+    for code, answer in enumerate(votes.answers):
+        answers.setdefault(tuple(sorted(json.loads(answer))), []).append(code)
     alike = np.arange(max(len(votes.answers), 1))
     for same in answers.values():
         alike[same] = same[0]
