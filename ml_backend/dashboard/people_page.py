@@ -164,7 +164,7 @@ def create_people(context: DashboardContext) -> Blueprint:
     @blueprint.get("/days.json")
     def days_plot(project_id: int) -> Response:
         figure = figure_of(project_id)
-        said = {one["person"]: one["name"] for one in table_of(project_id)}
+        said = {one["person"]: one["key"] for one in table_of(project_id)}
         days, stack = rows.days_of(figure.data["days"] if figure else {}, said)
         return plot_response(drawn_days(days, stack, palette()))
 

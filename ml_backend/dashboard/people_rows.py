@@ -10,6 +10,8 @@ from typing import Any
 
 PER_PAGE = 50
 OTHERS = "others"
+IN_STACK = 7
+"""People with a colour of their own in a plot; with the others as many as there are colours."""
 SORTS = {
     "votes": ("Answers", True),
     "last_seen": ("Last seen", True),
@@ -136,14 +138,17 @@ def days_of(
     said : mapping of person to name
         Others keep the name that they have.
     """
-    stack = [said.get(name, name) for name in kept.get("people", ())]
+    people = [said.get(name, name) for name in kept.get("people", ())]
+    stack = [*people[:IN_STACK], OTHERS]
     days: dict[date, dict[str, int]] = {}
-    for name, counts in zip([*stack, OTHERS], kept.get("counts", ()), strict=False):
+    for place, counts in enumerate(kept.get("counts", ())):
+        name = people[place] if place < min(len(people), IN_STACK) else OTHERS
         for after, count in enumerate(counts):
             if count:
                 day = date.fromisoformat(kept["first"]) + timedelta(days=after)
-                days.setdefault(day, {})[name] = count
-    return dict(sorted(days.items())), [*stack, OTHERS]
+                row = days.setdefault(day, {})
+                row[name] = row.get(name, 0) + count
+    return dict(sorted(days.items())), stack
 
 
 def _share(hits: int, count: int) -> float | None:
