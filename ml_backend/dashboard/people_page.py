@@ -58,6 +58,7 @@ def create_people(context: DashboardContext) -> Blueprint:
             table=part, sorts=allowed, sort=sort, at=at, pages=pages, may_act=may_act(),
             named=names is not None, problem=problem, said=said,
             suspects=[one for one in table if one["suspicions"]] if may_act() else [],
+            compared=rows.compared_at(figure.data) if figure else None,
         )  # fmt: skip
 
     @blueprint.get("/")
