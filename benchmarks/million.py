@@ -35,6 +35,7 @@ from ml_backend.loop.steering import changes_wanted
 from ml_backend.settings import load_settings
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Task, Vote
+from ml_backend.store.vote_tallies import count_anew
 from models.crowd.retirement import RetirementRule
 
 PAGES = ("progress", "learning", "people", "queue", "explore", "models", "health")
@@ -79,16 +80,25 @@ def measure(store: Store, seed: int) -> Table:
     with store.reading() as session:
         tasks = int(session.scalar(select(func.count()).select_from(Task)) or 0)
         people = int(session.scalar(select(func.max(Vote.annotator))) or 0)
-    for times, said in ((0, "first"), (NEW, f"{NEW} votes new"), (NEW, f"{NEW} more votes new")):
+    for times, said in ((0, "first"), (NEW, f"{NEW} votes new")):
         if times:
+            load = "/".join(f"{value:.1f}" for value in os.getloadavg())
+            print(f"(machine load {load})")
             share = np.full(people, 1 / people)
             truth = np.zeros(tasks, np.int64)
             add_votes(store, times, share, np.full(people, 0.8), truth, rng)
-        print(f"\n{said}")
+        else:
+            table.timed("first: tallies of votes", lambda: _count_anew(store))
+        print(f"\n{said}", flush=True)
         _round(store, config, table, said, seed)
     print("\npages, second request")
     _pages(store, table)
     return table
+
+
+def _count_anew(store: Store) -> None:
+    with store.session() as session:
+        count_anew(session, PROJECT)
 
 
 def _round(store: Store, config: LabelConfig, table: Table, said: str, seed: int) -> None:

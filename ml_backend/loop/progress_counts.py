@@ -85,8 +85,8 @@ def people_counts(session: Session, project_id: int) -> list[PersonCounts]:
     found: dict[str, PersonCounts] = {}
     told = (VoteTally.annotator, VoteTally.day, VoteTally.skipped, VoteTally.votes,
             VoteTally.seconds, VoteTally.timed)  # fmt: skip
-    rows = session.execute(select(*told).where(VoteTally.project_id == project_id)).all()
-    for annotator, on, skipped, count, seconds, timed in rows:
+    tallies = session.execute(select(*told).where(VoteTally.project_id == project_id)).all()
+    for annotator, on, skipped, count, seconds, timed in tallies:
         name = "not known" if annotator == NOBODY else f"person {annotator}"
         one = found.setdefault(name, PersonCounts(name))
         _count(one, on or None, skipped, count, seconds, timed)
