@@ -59,6 +59,7 @@ def create_people(context: DashboardContext) -> Blueprint:
             named=names is not None, problem=problem, said=said,
             active=bool(figure and rows.days_of(figure.data["days"], {})[0]),
             suspects=[one for one in table if one["suspicions"]] if may_act() else [],
+            compared=rows.compared_at(figure.data) if figure else None,
         )  # fmt: skip
 
     @blueprint.get("/")

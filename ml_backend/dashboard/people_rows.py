@@ -86,6 +86,14 @@ def named(
     return table
 
 
+def compared_at(data: Mapping[str, Any]) -> datetime | None:
+    """Return when people were last compared with one another; None where that is not told."""
+    try:
+        return datetime.fromisoformat(data["counted"]["at"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def ordered(table: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     """Sort people by one of `SORTS`; those of whom nothing is known come last."""
     largest = SORTS[sort][1]
