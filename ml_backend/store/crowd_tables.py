@@ -48,10 +48,11 @@ class Skill(Base):
     high: Mapped[float | None]
     """Central 90 % interval of `reliability`."""
     golds: Mapped[int] = mapped_column(default=0)
-    """Answers to galaxies whose answer is known."""
+    """Choices on galaxies whose answer is known; 0 of numbers, which are not right or wrong."""
     golds_right: Mapped[int] = mapped_column(default=0)
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """``confusion`` [k, k] (rows: truth) of a choice; ``bias`` and ``scatter`` of a number..."""
+    """``confusion`` [k, k] (rows: truth) of a single choice, ``by_label`` of a multiple one;
+    ``bias``, ``bias_error`` and ``scatter`` of a number, in its unit."""
     updated_at: Mapped[datetime]
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from dashboard_world import HTML, DashboardSite, Tags, form_token, open_site
+from kept_people import PATH, keep, person
 
 from ml_backend.dashboard import people_page
 from ml_backend.dashboard.people_rows import pseudonym
-from ml_backend.store.dashboard_tables import Figure
 
-PATH = "/dashboard/3/people/"
-NO_ARM = {"answers": 0, "agreed": 0, "share": None, "low": None, "high": None}
 SECRET_WORDS = "Answered 'Spiral' 60 of 60 times"
 
 
@@ -25,32 +23,6 @@ def site(tmp_path: Path) -> Iterator[DashboardSite]:
     with open_site(tmp_path) as made:
         made.store.projects.save(3, "Rings", "<View/>")
         yield made
-
-
-def person(number: int, **fields: Any) -> dict[str, Any]:
-    return {
-        "person": f"person {number}", "votes": 100, "skips": 1, "tasks": 90, "seconds": 4.2,
-        "per_hour": 300.0, "last_seen": "2026-11-20T10:00:00+00:00", "reliability": None,
-        "low": None, "high": None, "skills": [], "golds": 0, "golds_right": 0, "consensus": 0,
-        "consensus_same": 0, "kappa": None, "kappa_error": None, "shared": 0, "shown": 0,
-        "accepted": 0, "blind": 0, "blind_agreed": 0, "suspicions": [], **fields,
-    }  # fmt: skip
-
-
-def keep(site: DashboardSite, people: list[dict[str, Any]]) -> None:
-    named = [one["person"] for one in people[:12]]
-    data = {
-        "people": people,
-        "controls": [],
-        "pairs": [],
-        "days": {"first": "2026-09-28", "people": named, "counts": [[1] * 60] * (len(named) + 1)},
-        "anchoring": {
-            "shown": NO_ARM, "blind": NO_ARM, "excess": None, "versions": [], "warning": "",
-            "misled": {"shown": NO_ARM, "blind": NO_ARM, "excess": None},
-        },
-    }  # fmt: skip
-    with site.store.session() as session:
-        session.merge(Figure(project_id=3, name="people", at=datetime.now(UTC), data=data))
 
 
 def test_nobody_is_told_what_to_do(site: DashboardSite) -> None:
@@ -75,6 +47,66 @@ def test_one_person_and_ten_thousand(site: DashboardSite) -> None:
     assert len({row.split(",")[0] for row in rows}) == 10_000
 
 
+def bars(site: DashboardSite) -> dict[str, dict[str, int]]:
+    """What the plot of days draws: answers by day (UTC) and name."""
+    plot = json.loads(site.visitor("vera").get(PATH + "days.json").text)["doc"]["roots"][0]
+    assert plot["name"] == "Figure"
+    drawn = [one["attributes"] for one in plot["attributes"]["renderers"]]
+    # The first one holds the data; the others refer to it.
+    columns = dict(drawn[0]["data_source"]["attributes"]["data"]["entries"])
+    days = [datetime.fromtimestamp(at / 1000, UTC).date().isoformat() for at in columns["day"]]
+    items = plot["attributes"]["below"] + plot["attributes"]["center"]
+    (legend,) = [one["attributes"] for one in items if one.get("name") == "Legend"]
+    names = [item["attributes"]["label"]["value"] for item in legend["items"]]
+    return {
+        day: {name: columns[f"votes{place}"][row] for place, name in enumerate(names)}
+        for row, day in enumerate(days)
+    }
+
+
+def test_the_plot_holds_the_answers_of_each_day(site: DashboardSite) -> None:
+    counts = [[0] * 57 + [5, 0, 2], [0] * 59 + [7], [0] * 60]
+    days = {"first": "2026-09-28", "people": ["person 1", "person 2"], "counts": counts}
+    keep(site, [person(1), person(2)], days)
+    one, two = (
+        pseudonym(site.store.dashboard_secret(), 3, f"person {n}").removeprefix("Annotator ")
+        for n in (1, 2)
+    )
+    assert bars(site) == {"2026-11-24": {one: 5, two: 0}, "2026-11-26": {one: 2, two: 7}}
+
+
+def test_who_has_no_colour_of_their_own_is_counted_with_the_others(site: DashboardSite) -> None:
+    keep(site, [person(at) for at in range(12)])
+    drawn = bars(site)
+    assert len(drawn) == 60
+    assert all(len(row) == 8 for row in drawn.values())
+    assert all(row["others"] == 6 and sum(row.values()) == 13 for row in drawn.values())
+
+
+def test_a_plot_without_answers_is_not_shown(site: DashboardSite) -> None:
+    none = {"first": "2026-09-28", "people": ["person 1"], "counts": [[0] * 60, [0] * 60]}
+    keep(site, [person(1)], none)
+    page = site.visitor("vera").get(PATH, headers=HTML).text
+    assert "Nobody has answered in the last 60 days" in Tags(page).text
+    assert "days.json" not in page
+    assert site.visitor("vera").get(PATH + "days.json").status_code == 200
+
+
+def test_bias_and_scatter_are_on_the_persons_page(site: DashboardSite) -> None:
+    skill = {
+        "control": "size", "votes": 60, "reliability": None, "low": None, "high": None,
+        "golds": 0, "golds_right": 0,
+        "details": {"bias": -1.234, "bias_error": 0.056, "scatter": 0.789},
+    }  # fmt: skip
+    keep(site, [person(1, skills=[skill]), person(2)])
+    secret = site.store.dashboard_secret()
+    for number, told in ((1, True), (2, False)):
+        key = pseudonym(secret, 3, f"person {number}").removeprefix("Annotator ")
+        text = Tags(site.visitor("vera").get(f"{PATH}{key}/", headers=HTML).text).text
+        assert ("size 60 -1.23 ± 0.056 0.789" in text) == told
+        assert ("too few of the same galaxies" in text) != told
+
+
 def test_suspicions_are_for_managers(site: DashboardSite) -> None:
     keep(site, [person(1, suspicions=[{"kind": "same", "sentence": SECRET_WORDS}]), person(2)])
     key = pseudonym(site.store.dashboard_secret(), 3, "person 1").removeprefix("Annotator ")
@@ -92,7 +124,7 @@ def test_names_are_shown_to_managers_once_and_on_record(
     users = [{"id": 1, "first_name": "Grace", "last_name": "H<b>", "email": "g@example.org"}]
     client = SimpleNamespace(users=lambda: users)
     monkeypatch.setattr(people_page.LabelStudioClient, "from_settings", lambda *_: client)
-    keep(site, [person(1), person(2)])
+    keep(site, [person(1), person(2), {**person(3), "person": "zooniverse zoe"}])
     ada, vera = site.visitor("ada"), site.visitor("vera")
     page = ada.get(PATH, headers=HTML).text
     assert "Grace" not in page
@@ -101,6 +133,8 @@ def test_names_are_shown_to_managers_once_and_on_record(
     assert ada.post(PATH + "names", headers=HTML).status_code == 403
     told = ada.post(PATH + "names", data={"csrf": token}, headers=HTML).text
     assert "Grace H&lt;b&gt;" in told
+    assert "zooniverse zoe" in told
+    assert "zooniverse zoe" not in page
     assert "Grace" not in ada.get(PATH, headers=HTML).text
     assert vera.post(PATH + "names", data={"csrf": token}, headers=HTML).status_code == 403
     deeds = [(deed.account, deed.action) for deed in site.store.accounts.deeds(3)]
