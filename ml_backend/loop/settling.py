@@ -82,7 +82,7 @@ def settle(
     """
     crowded = rule.most_people > 1
     told = people_asked(store, project_id, [control.name for control in config.answered])
-    golds, wishes = _known_answers(store, project_id)
+    golds, wishes = _known_answers(store, project_id, agreed)
     views = {
         name: view_of(part, unseen.get(name), golds.get(name, ()))
         for name, part in agreed.items()
@@ -132,13 +132,24 @@ def _with_golds(store: Store, project_id: int, skills: Sequence[dict[str, Any]])
         skill["golds"], skill["golds_right"] = len(found), sum(found)
 
 
-def _known_answers(store: Store, project_id: int) -> tuple[dict[str, set[int]], Ids]:
-    """Return the tasks with a known answer, by control, and those that wait for an expert."""
+def _known_answers(
+    store: Store, project_id: int, agreed: Mapping[str, Consensus]
+) -> tuple[dict[str, set[int]], Ids]:
+    """Return the tasks with a known answer, by control, and those that wait for an expert.
+
+    Left out is what the consensus passes over, too: labels that the configuration has no more.
+    """
     golds: dict[str, set[int]] = {}
     with store.reading() as session:
-        known = select(Gold.control, Gold.task_id).where(Gold.project_id == project_id)
-        for control, task_id in session.execute(known):
-            golds.setdefault(control, set()).add(task_id)
+        known = select(Gold.control, Gold.task_id, Gold.labels).where(
+            Gold.project_id == project_id, Gold.answer.is_(None)
+        )
+        for control, task_id, labels in session.execute(known):
+            part = agreed.get(control)
+            if part is None or not set(labels) <= set(part.labels):
+                continue
+            if part.multiple or len(set(labels)) == 1:
+                golds.setdefault(control, set()).add(task_id)
         wished = session.scalars(
             select(Wish.task_id)
             .join(Task, Task.id == Wish.task_id)
