@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from ml_backend.dashboard.checkups import Checkup, Finding
 from ml_backend.dashboard.login import PREFIX, check_form
-from ml_backend.dashboard.projects_page import counts_of
+from ml_backend.dashboard.projects_page import COUNTED_ANEW_TO, counts_of
 from ml_backend.dashboard.site import DashboardContext, label_studio_address, project_of, show
 from ml_backend.dashboard.tables import csv_response
 from ml_backend.store.database import Store
@@ -26,7 +26,7 @@ JOBS_SHOWN = 8
 JOBS_IN_FILE = 1000
 BROKEN_SHOWN = 25
 MEASURED_ANEW = 60.0
-"""Seconds after which sizes on the disk are measured again."""
+"""Seconds after which sizes on the disk, and what is many, are measured again."""
 LABEL_STUDIO = "Label Studio"
 _OF_PROJECT = re.compile(r"project (\d+): ")
 _PARTS = ("state", "jobs", "checks")
@@ -37,6 +37,14 @@ def create_health(context: DashboardContext) -> Blueprint:
     blueprint = Blueprint("health", __name__, url_prefix=f"{PREFIX}/<int:project_id>/health")
     store, checkups = context.store, context.checkups
     measured = _Kept(lambda: sizes(context.settings))
+    counted: dict[int, tuple[float, int]] = {}
+
+    def waiting(project_id: int) -> int:
+        # The page asks every few seconds while a round runs: as of a million new images.
+        at, count = counted.get(project_id, (0.0, 0))
+        if count <= COUNTED_ANEW_TO or time.monotonic() - at > MEASURED_ANEW:
+            at, count = counted[project_id] = time.monotonic(), waiting_images(store, project_id)
+        return count
 
     def now(project_id: int) -> dict[str, Any]:
         project = project_of(store, project_id)
@@ -50,7 +58,7 @@ def create_health(context: DashboardContext) -> Blueprint:
             "findings": findings_of(checkup, project_id),
             "label_studio_state": label_studio_state(checkup),
             "looking": checkups.busy or checkup is None,
-            "waiting": waiting_images(store, project_id),
+            "waiting": waiting(project_id),
             "counts": counts_of(store, project_id)[0],
             "busy": any(job.state in ("queued", "running") for job in jobs),
         }

@@ -93,7 +93,7 @@ def create_progress(context: DashboardContext) -> Blueprint:
     @blueprint.get("/days.csv")
     def days_file(project_id: int) -> Response:
         made = [
-            (day.isoformat(), rows.person_shown(who), count)
+            (day.isoformat(), who, count)
             for day, row in read(project_id).days.items()
             for who, count in (row or {"": 0}).items()
         ]

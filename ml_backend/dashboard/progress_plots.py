@@ -8,7 +8,6 @@ from typing import Any
 
 from ml_backend.dashboard.outlook import Outlook
 from ml_backend.dashboard.plots import Palette, new_plot
-from ml_backend.dashboard.progress_rows import person_shown
 
 _DAY = 24 * 3600 * 1000.0
 _PLAIN = "pan,xwheel_zoom,box_zoom,reset,save"
@@ -35,14 +34,14 @@ def days_plot(
     drawn = plot.vbar_stack(
         [f"votes{place}" for place in range(len(stack))],
         x="day", width=_DAY * 0.85, color=shades, source=data,
-        legend_label=[person_shown(who) for who in stack],
+        legend_label=stack,
     )  # fmt: skip
     about = [("day", "@day{%F}"), ("all votes", "@total")]
     for renderer, who, place in zip(drawn, stack, range(len(stack)), strict=True):
         plot.add_tools(
             HoverTool(
                 renderers=[renderer],
-                tooltips=[*about, (person_shown(who), f"@votes{place}")],
+                tooltips=[*about, (who, f"@votes{place}")],
                 formatters={"@day": "datetime"},
             )
         )

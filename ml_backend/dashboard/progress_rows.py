@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
+from ml_backend.dashboard.people_rows import pseudonym
 from ml_backend.loop.progress_points import points_of
 from ml_backend.store.database import Store
 from ml_backend.store.figures import kept_figure
@@ -28,6 +30,7 @@ POINT_COLUMNS = (
 )  # fmt: skip
 MOST_DAYS = 1500
 """Days without votes are filled in for so long a time at most; a wrong clock makes centuries."""
+_USER = re.compile("person [0-9]+")
 
 
 @dataclass(frozen=True)
@@ -81,14 +84,32 @@ def read_progress(store: Store, project_id: int) -> tuple[Progress | None, bool]
     if kept is None:
         return None, False
     try:
-        return _progress(kept.at, kept.data), False
+        told = _progress(kept.at, kept.data)
+        return _under_pseudonyms(told, store.dashboard_secret(), project_id), False
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, True
 
 
-def person_shown(name: str) -> str:
-    """Return a person's name as the dashboard shows it: ``person 12``."""
-    return name
+def _under_pseudonyms(progress: Progress, secret: str, project_id: int) -> Progress:
+    """Call Label Studio's users what the People page calls them; sums of people keep their names.
+
+    Two people whose pseudonyms fall together are told apart by a number.
+    """
+    names = [one["person"] for one in progress.people]
+    names += [name for row in progress.days.values() for name in row]
+    shown, taken = dict[str, str](), dict[str, int]()
+    for name in dict.fromkeys(names):
+        said = pseudonym(secret, project_id, name) if _USER.fullmatch(name) else name
+        taken[said] = taken.get(said, 0) + 1
+        shown[name] = said if taken[said] == 1 else f"{said}-{taken[said]}"
+    return replace(
+        progress,
+        people=[{**one, "person": shown[one["person"]]} for one in progress.people],
+        days={
+            day: {shown[name]: count for name, count in row.items()}
+            for day, row in progress.days.items()
+        },
+    )
 
 
 def class_rows(progress: Progress) -> list[tuple[Any, ...]]:
@@ -103,8 +124,7 @@ def class_rows(progress: Progress) -> list[tuple[Any, ...]]:
 def people_rows(progress: Progress) -> list[tuple[Any, ...]]:
     """Return the table of people, as its CSV file has it."""
     return [
-        (person_shown(one["person"]), *(one.get(name) for name in PEOPLE_COLUMNS[1:]))
-        for one in progress.people
+        (one["person"], *(one.get(name) for name in PEOPLE_COLUMNS[1:])) for one in progress.people
     ]
 
 

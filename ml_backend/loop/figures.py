@@ -60,9 +60,9 @@ def keep_figures(
     made: dict[str, dict[str, Any]] = {}
     for name, maker in MAKERS.items():
         try:
-            # Here, and not where all are written: one that is no JSON (NaN is none to PostgreSQL)
-            # must not take the others, or the round, with it.
-            made[name] = json.loads(json.dumps(maker(context), allow_nan=False))
+            # Here, and not where all are written: one that is no JSON must not take the others, or
+            # the round, with it. PostgreSQL holds no NaN: what is not known is null.
+            made[name] = json.loads(json.dumps(maker(context)), parse_constant=lambda _: None)
         except Exception:  # noqa: BLE001
             _log.exception("figure_failed", project=project_id, figure=name)
     with store.session() as session:

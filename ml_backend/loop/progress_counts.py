@@ -5,9 +5,8 @@ Tasks and verdicts are counted in indices, votes are in kept tallies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Date, cast, func, select
@@ -133,17 +132,6 @@ def days_by_person(people: list[PersonCounts]) -> dict[str, dict[str, int]]:
             row = found.setdefault(day, {})
             row[name] = row.get(name, 0) + count
     return dict(sorted(found.items()))
-
-
-def votes_by_day(days: Mapping[str, Mapping[str, int]]) -> dict[date, float]:
-    """Return the votes of each day; what is no day is left out."""
-    found = {}
-    for day, row in days.items():
-        try:
-            found[date.fromisoformat(day)] = float(sum(row.values()))
-        except (ValueError, TypeError, AttributeError):
-            continue
-    return found
 
 
 def _utc_day(session: Session, column: Any) -> ColumnElement[Any]:

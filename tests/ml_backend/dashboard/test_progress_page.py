@@ -13,6 +13,7 @@ import pytest
 from gallery import Gallery
 
 from ml_backend.dashboard.outlook import WANTED, outlook, wanted_of
+from ml_backend.dashboard.people_rows import pseudonym
 from ml_backend.dashboard.progress_rows import read_progress
 from ml_backend.store.dashboard_tables import Figure
 
@@ -35,6 +36,11 @@ def _file(gallery: Gallery, path: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(answer.text)))
 
 
+def _called(gallery: Gallery) -> str:
+    """What the People page calls the only person."""
+    return pseudonym(gallery.store.dashboard_secret(), 1, "person 1")
+
+
 def _curve(votes: list[int], quality: list[float]) -> dict[str, Any]:
     points = [
         {"version": f"v{number}", "votes": v, "rows": v, "accuracy": q, "at": "", "published": True}
@@ -47,7 +53,8 @@ def test_the_page_says_what_the_round_counted(gallery: Gallery) -> None:
     page = " ".join(gallery.get("progress/").text.split())
     assert "<dd>12<small> 20.0 %" in page
     assert "<dd>48<small> 80.0 %" in page
-    assert "person 1" in page
+    assert "person 1" not in page
+    assert _called(gallery) in page
     assert "Not enough data yet: 1 of 4 versions" in page
     assert "It cannot be told yet" in page
 
@@ -57,7 +64,8 @@ def test_its_files_hold_its_tables(gallery: Gallery) -> None:
     assert sum(int(row["people"]) for row in classes) == 12
     assert sum(float(row["model"]) for row in classes) == pytest.approx(48)
     (person,) = _file(gallery, "progress/people.csv")
-    assert (person["person"], person["votes"]) == ("person 1", "12")
+    assert (person["person"], person["votes"]) == (_called(gallery), "12")
+    assert {row["person"] for row in _file(gallery, "progress/days.csv")} <= {_called(gallery), ""}
     assert sum(int(row["votes"]) for row in _file(gallery, "progress/days.csv")) == 12
     (point,) = _file(gallery, "progress/points.csv")
     assert (point["labelled"], point["remaining"]) == ("12", "48")

@@ -108,6 +108,6 @@ def test_a_task_that_label_studio_stumbles_over_does_not_keep_the_others() -> No
     tasks.fails[1] = LabelStudioError("it failed", status=500, retryable=True)
     report = steer(tasks, wanted, [], 100, tasks.clock)
     assert (report.opened, report.refused, report.left) == (5, (1,), 0)
-    tasks.fails |= {n: tasks.fails[1] for n in range(1, 7)}
+    tasks.fails |= dict.fromkeys(range(1, 7), tasks.fails[1])
     report = steer(tasks, wanted, [], 100, tasks.clock)
     assert (report.opened, report.refused, report.left) == (0, (1, 2), 4)

@@ -23,7 +23,7 @@ from ml_backend.loop.plans import counted_controls
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.settling import Settled, settle
 from ml_backend.loop.training import Unseen
-from ml_backend.store.crowd_tables import OutsideVote, Posterior, Verdict
+from ml_backend.store.crowd_tables import Gold, OutsideVote, Posterior, Verdict
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Task, Vote
 from models.crowd.retirement import RetirementRule
@@ -152,6 +152,24 @@ def test_no_votes_at_all_settle_nothing(store: Store) -> None:
     settled = settle(store, 1, CONFIG, consensus([], counted_controls(CONFIG)), {}, RULE)
     assert isinstance(settled, Settled)
     assert len(settled.task_ids) == 0
+
+
+def test_a_known_answer_that_the_configuration_has_no_more_settles_nothing(store: Store) -> None:
+    now = datetime.now(UTC)
+    with store.session() as session:
+        for task, label in ((1, "Smooth"), (2, "Featured")):
+            for control in ("smooth", "odd"):
+                labels = [label] if control == "smooth" else []
+                session.add(
+                    Gold(
+                        project_id=1, task_id=task, control=control, labels=labels, source="file",
+                        created_at=now,
+                    )
+                )  # fmt: skip
+    found = judged(store, {**sure(), 1: [SMOOTH], 2: [SMOOTH]})
+    assert found[1].state == "retired"
+    assert "known" in found[1].reason
+    assert found[2].state == "open"
 
 
 def test_rows_that_hardly_moved_are_not_written_again(store: Store) -> None:
