@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -76,7 +77,7 @@ def list_golds(project: int, as_json: bool) -> None:
 
     store = open_store(settings)
     try:
-        told = [
+        told: list[dict[str, Any]] = [
             {
                 "task": one.task_id,
                 "control": one.control,

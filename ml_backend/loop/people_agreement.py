@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.labelstudio.config import ChoicesControl, LabelConfig, NumberControl, RatingControl
 from ml_backend.loop.people_votes import PeopleVotes
@@ -23,7 +24,9 @@ def control_agreement(
     """Fleiss' kappa and Krippendorff's alpha of each control that has several people's answers."""
     found = []
     for control in config.answered:
-        level, items, values = "nominal", np.zeros(0, np.int64), np.zeros(0)
+        level = "nominal"
+        items: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        values: npt.NDArray[np.float64] = np.zeros(0)
         if isinstance(control, RatingControl | NumberControl):
             level = "ordinal" if isinstance(control, RatingControl) else "interval"
             told = [

@@ -87,7 +87,7 @@ def _people(
     kappa = peer_kappa(votes, peers)
     arms = by_person(votes)
     checked, same = agreed
-    table = []
+    table: list[dict[str, Any]] = []
     for at in np.argsort(-given, kind="stable").tolist():
         name = votes.persons[at]
         mine = skills.get(name, [])
@@ -135,7 +135,7 @@ def _pace(votes: PeopleVotes, rows: Ids) -> tuple[Doubles, Doubles]:
         gap = np.diff(at, prepend=at[0])
         begins = np.ones(len(who), np.bool_)
         begins[1:] = (who[1:] != who[:-1]) | (gap[1:] > PAUSE_SECONDS)
-        hours = np.bincount(who, np.where(begins, lead, gap), minlength=p) / 3600
+        hours[:] = np.bincount(who, np.where(begins, lead, gap), minlength=p) / 3600
     return pace, hours
 
 
@@ -203,9 +203,9 @@ def _against_consensus(
     is part of it.
     """
     p, right = len(votes.persons), np.full(len(votes), -1, np.int8)
-    answers = {tuple(sorted(json.loads(answer))): [] for answer in votes.answers}
+    answers: dict[tuple[str, ...], list[int]] = {}
     for at, answer in enumerate(votes.answers):
-        answers[tuple(sorted(json.loads(answer)))].append(at)
+        answers.setdefault(tuple(sorted(json.loads(answer))), []).append(at)
     alike = np.arange(max(len(votes.answers), 1))
     for same in answers.values():
         alike[same] = same[0]
@@ -228,9 +228,9 @@ def _against_consensus(
         order = np.argsort(keys)
         keys, truth = keys[order], truth[order]
         mine = votes.task * c + votes.control
-        at = np.searchsorted(keys, mine).clip(0, len(keys) - 1)
-        rows = np.flatnonzero((keys[at] == mine) & votes.counted & of)
-        right[rows] = truth[at[rows]] == alike[votes.answer[rows]]
+        place = np.searchsorted(keys, mine).clip(0, len(keys) - 1)
+        rows = np.flatnonzero((keys[place] == mine) & votes.counted & of)
+        right[rows] = truth[place[rows]] == alike[votes.answer[rows]]
     checked = np.bincount(votes.person[right >= 0], minlength=p)
     return (checked, np.bincount(votes.person[right == 1], minlength=p)), right
 
