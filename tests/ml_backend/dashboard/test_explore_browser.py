@@ -16,6 +16,8 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_a_map: Path) -> Gallery:
+    # On a busy machine thumbnails give up, which has a test of its own.
+    monkeypatch.setattr("ml_backend.dashboard.thumbnails.WAIT_SECONDS", 60.0)
     return Gallery(tmp_path / "world", monkeypatch, with_a_map)
 
 
