@@ -89,7 +89,9 @@ def take_in(
     ids = [task["id"] for task in found]
     tasks = {task.id: task for task in session.scalars(select(Task).where(Task.id.in_(ids)))}
     votes: dict[int, list[Vote]] = {}
-    for vote in session.scalars(select(Vote).where(Vote.task_id.in_(ids))):
+    # With the project, which the index begins with: else each batch would look at all votes.
+    mine_of = (Vote.project_id == project_id, Vote.task_id.in_(ids))
+    for vote in session.scalars(select(Vote).where(*mine_of)):
         votes.setdefault(vote.annotation_id, []).append(vote)
     image_field = main_field(config)
     served = Served(session, project_id, ids)

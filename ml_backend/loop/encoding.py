@@ -121,8 +121,8 @@ def missing_images(
             .order_by(Task.id)
         ).all()
     hashes = [row.content_hash for row in rows if row.content_hash]
-    kept = set(np.array(hashes)[embeddings.contains(hashes)]) if hashes else set()
-    return [ImageJob(row.id, row.image) for row in rows if row.content_hash not in kept]
+    kept = iter(embeddings.contains(hashes).tolist() if hashes else ())
+    return [ImageJob(row.id, row.image) for row in rows if not (row.content_hash and next(kept))]
 
 
 def encode_missing(

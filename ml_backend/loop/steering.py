@@ -130,8 +130,8 @@ def changes_wanted(
         ).all()
         finished = finished if crowded else []
         ids = [row.id for row in (*ranked, *finished)]
-        known = _annotations(store, ids, Vote.ground_truth)
-        skips = _annotations(store, ids, Vote.skipped)
+        known = _annotations(store, project_id, ids, Vote.ground_truth)
+        skips = _annotations(store, project_id, ids, Vote.skipped)
     order = {row.id for row in ranked}
 
     def served(row: Any) -> Served:
@@ -148,13 +148,16 @@ def changes_wanted(
     return opened, closed
 
 
-def _annotations(store: Store, task_ids: list[int], condition: object) -> dict[int, int]:
+def _annotations(
+    store: Store, project_id: int, task_ids: list[int], condition: object
+) -> dict[int, int]:
     """Count the annotations of tasks for which a condition on their votes holds."""
     found: dict[int, int] = {}
     with store.reading() as session:
         for start in range(0, len(task_ids), 500):
             rows = session.execute(
                 select(Vote.task_id, func.count(Vote.annotation_id.distinct()))
+                .where(Vote.project_id == project_id)  # the index begins with it
                 .where(Vote.task_id.in_(task_ids[start : start + 500]), condition)  # type: ignore[arg-type]
                 .group_by(Vote.task_id)
             )

@@ -221,9 +221,11 @@ def _remove_others(store: Store, project_id: int, ids: set[int], report: Reconci
         with store.session() as session:
             session.execute(update(Task).where(Task.id.in_(batch)).values(removed=True))
             with tallied(session, project_id, batch):
-                votes = session.execute(delete(Vote).where(Vote.task_id.in_(batch)))
+                mine = (Vote.project_id == project_id, Vote.task_id.in_(batch))
+                votes = session.execute(delete(Vote).where(*mine))
             report.votes_removed += int(votes.rowcount)  # type: ignore[attr-defined]
-            outside = session.execute(delete(OutsideVote).where(OutsideVote.task_id.in_(batch)))
+            ours = (OutsideVote.project_id == project_id, OutsideVote.task_id.in_(batch))
+            outside = session.execute(delete(OutsideVote).where(*ours))
             report.votes_removed += int(outside.rowcount)  # type: ignore[attr-defined]
     return len(gone)
 

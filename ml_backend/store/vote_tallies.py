@@ -61,10 +61,11 @@ def tallied(session: Session, project_id: int, task_ids: Sequence[int]) -> Itera
 def count_anew(session: Session, project_id: int) -> None:
     """Count all votes of a project; a million take seconds."""
     session.execute(delete(VoteTally).where(VoteTally.project_id == project_id))
-    columns = [literal(project_id), *_key(session), *_sums()]
+    key = _key(session)
+    columns = [literal(project_id), *key, *_sums()]
     names = ["project_id", "annotator", "day", "skipped", "votes", "annotations", "seconds",
              "timed"]  # fmt: skip
-    counted = select(*columns).where(Vote.project_id == project_id).group_by(*_key(session))
+    counted = select(*columns).where(Vote.project_id == project_id).group_by(*key)
     session.execute(insert(VoteTally).from_select(names, counted))
     session.expire_all()
 
@@ -83,12 +84,13 @@ _NOTHING: _Sums = (0, 0, 0.0, 0)
 
 def _counted(session: Session, project_id: int, task_ids: Sequence[int]) -> dict[_Key, _Sums]:
     found: dict[_Key, _Sums] = {}
+    columns = _key(session)
     for start in range(0, len(task_ids), _AT_ONCE):
         part = task_ids[start : start + _AT_ONCE]
         rows = session.execute(
-            select(*_key(session), *_sums())
+            select(*columns, *_sums())
             .where(Vote.project_id == project_id, Vote.task_id.in_(part))
-            .group_by(*_key(session))
+            .group_by(*columns)
         )
         for who, day, skipped, *sums in rows:
             key = (int(who), str(day), bool(skipped))
@@ -103,6 +105,7 @@ def _counted(session: Session, project_id: int, task_ids: Sequence[int]) -> dict
 
 
 def _key(session: Session) -> list[ColumnElement[Any]]:
+    # To be made once per query: PostgreSQL compares what is grouped by, parameters and all.
     return [
         func.coalesce(Vote.annotator, literal(NOBODY)),
         func.coalesce(_utc_day(session), literal("")),
