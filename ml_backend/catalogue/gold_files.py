@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,12 @@ from typing import Any
 
 from ml_backend.bulk.tables import open_table
 from ml_backend.errors import GalaxyLoopError
-from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
+from ml_backend.labelstudio.config import ChoicesControl, LabelConfig, NumberControl, RatingControl
+from ml_backend.labelstudio.typed import Item, TypedAnswer, kept
 from ml_backend.loop.golds import KnownAnswer
+from models.answers import Number, Stars
+
+Asked = ChoicesControl | NumberControl | RatingControl
 
 SEPARATOR = "|"
 """Between several labels of a multiple choice."""
@@ -49,8 +54,8 @@ def read_gold_file(
     ----------
     path : Path
     config : LabelConfig
-        Lists of choices are read; a cell holds a label, or several with ``|`` between them. An
-        empty cell says nothing.
+        Lists of choices, numbers and stars are read; a cell holds a label, or several with ``|``
+        between them, or a number. An empty cell says nothing.
     tasks : iterable of mapping
         The project's tasks with ``id`` and ``data``.
     key : str
@@ -68,7 +73,7 @@ def read_gold_file(
     controls = {
         control.name: control
         for control in config.answered
-        if isinstance(control, ChoicesControl) and not control.per_region
+        if isinstance(control, Asked) and not control.per_region
     }
     known = list(tasks)
     fields = {name for task in known for name in _data(task)}
@@ -85,7 +90,7 @@ def read_gold_file(
     asked = [name for name in table.names if name in controls and name != column]
     if not asked:
         raise GoldFileError(
-            f"No column of {path} is called like a list of choices of the project. There are: "
+            f"No column of {path} is called like a question of the project. There are: "
             f"{', '.join(controls) or 'none'}."
         )
     places = _places(known, column)
@@ -104,25 +109,67 @@ def read_gold_file(
     return found
 
 
-def _take(found: GoldFile, number: int, task: int, control: ChoicesControl, cell: str) -> None:
-    parts = [part.strip() for part in cell.split(SEPARATOR)] if control.multiple else [cell]
-    texts = dict(zip(control.texts, control.labels, strict=True))
-    labels = [label if label in control.labels else texts.get(label, label) for label in parts]
-    wrong = [label for label in labels if label not in control.labels]
-    if wrong:
-        found.problems.append(
-            f"Row {number}: {control.name!r} has no label {wrong[0][:80]!r}; it has "
-            f"{', '.join(control.labels[:10])}."
+def _take(found: GoldFile, number: int, task: int, control: Asked, cell: str) -> None:
+    try:
+        known = (
+            _choices(control, cell)
+            if isinstance(control, ChoicesControl)
+            else _number(control, cell)
         )
+    except ValueError as error:
+        found.problems.append(f"Row {number}: {error}")
         return
-    known = KnownAnswer(tuple(dict.fromkeys(labels)))
     before = found.answers.get((task, control.name))
-    if before is not None and set(before.labels) != set(known.labels):
+    if before is not None and (set(before.labels), before.answer) != (
+        set(known.labels),
+        known.answer,
+    ):
         found.problems.append(
             f"Row {number}: task {task} has another answer to {control.name!r} further up."
         )
         return
     found.answers[task, control.name] = known
+
+
+def _number(control: NumberControl | RatingControl, cell: str) -> KnownAnswer:
+    try:
+        value = float(cell)
+    except ValueError:
+        value = math.nan
+    if isinstance(control, RatingControl):
+        if value not in range(1, control.maximum + 1):
+            raise ValueError(
+                f"{control.name!r} takes 1 to {control.maximum} stars, not {cell[:80]!r}."
+            )
+        answer: Number | Stars = Stars(int(value))
+    else:
+        low, high = control.minimum, control.maximum
+        if (
+            not math.isfinite(value)
+            or (low is not None and value < low)
+            or (high is not None and value > high)
+        ):
+            limits = [f"at least {low:g}"] if low is not None else []
+            limits += [f"at most {high:g}"] if high is not None else []
+            raise ValueError(
+                f"{control.name!r} takes a number"
+                f"{' (' + ', '.join(limits) + ')' if limits else ''}, not {cell[:80]!r}."
+            )
+        answer = Number(value)
+    return KnownAnswer((), kept(TypedAnswer(control.name, (Item(answer, "manual"),))))
+
+
+def _choices(control: ChoicesControl, cell: str) -> KnownAnswer:
+    parts = [part.strip() for part in cell.split(SEPARATOR)] if control.multiple else [cell]
+    texts = dict(zip(control.texts, control.labels, strict=True))
+    labels = [label if label in control.labels else texts.get(label, label) for label in parts]
+    wrong = [label for label in labels if label not in control.labels]
+    if wrong:
+        raise ValueError(
+            f"{control.name!r} has no label {wrong[0][:80]!r}; it has "
+            f"{', '.join(control.labels[:10])}."
+        )
+    return KnownAnswer(tuple(dict.fromkeys(labels)))
 
 
 def _places(tasks: Iterable[Mapping[str, Any]], column: str) -> dict[str, list[int]]:

@@ -27,8 +27,8 @@ def import_golds(file: Path, project: int, key: str, dry_run: bool) -> None:
     """Keep the known answers of FILE (CSV, ECSV, FITS, VOTable, Parquet).
 
     One column names the galaxy: `task` (Label Studio's number) or any field of the tasks. Columns
-    named like lists of choices hold the answers; several labels have | between them. Rows that
-    cannot be used are named and cost only themselves.
+    named like questions hold the answers: labels, with | between several, numbers or stars. Rows
+    that cannot be used are named and cost only themselves.
     """
     settings = settings_with()
     from ml_backend.catalogue.gold_files import few, read_gold_file
@@ -76,25 +76,28 @@ def list_golds(project: int, as_json: bool) -> None:
 
     store = open_store(settings)
     try:
+        known = golds_of(store, project)
+    finally:
+        store.close()
+    if as_json:
         told = [
             {
                 "task": one.task_id,
                 "control": one.control,
                 "labels": one.labels,
+                "answer": one.answer,
                 "source": one.source,
                 "annotation": one.annotation_id,
             }
-            for one in golds_of(store, project)
+            for one in known
         ]
-    finally:
-        store.close()
-    if as_json:
         click.echo(json.dumps(told, indent=2))
-    elif not told:
+    elif not known:
         click.echo("No answer is known; `galaxyloop gold import FILE` brings some.")
-    for one in [] if as_json else told:
-        labels = ", ".join(one["labels"]) or "(marked)"
-        click.echo(f"{one['task']}  {one['control']}  {labels}  {one['source']}")
+    for one in [] if as_json else known:
+        items = (one.answer or {}).get("items") or [{}]
+        labels = ", ".join(map(str, one.labels)) or items[0].get("value", "(marked)")
+        click.echo(f"{one.task_id}  {one.control}  {labels}  {one.source}")
 
 
 @gold.command("remove")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
 from typing import Any
 
 import structlog
@@ -11,6 +10,7 @@ from flask import Blueprint, Response, abort, request
 from ml_backend.dashboard import people_rows as rows
 from ml_backend.dashboard.login import PREFIX, acting, current_account
 from ml_backend.dashboard.plots import new_plot, palette, plot_response
+from ml_backend.dashboard.progress_plots import days_plot as drawn_days
 from ml_backend.dashboard.site import DashboardContext, project_of, show
 from ml_backend.dashboard.tables import csv_response
 from ml_backend.errors import GalaxyLoopError
@@ -57,7 +57,9 @@ def create_people(context: DashboardContext) -> Blueprint:
             context, project_id, "people", heading="People", figure=figure, count=len(table),
             table=part, sorts=allowed, sort=sort, at=at, pages=pages, may_act=may_act(),
             named=names is not None, problem=problem, said=said,
+            active=bool(figure and rows.days_of(figure.data["days"], {})[0]),
             suspects=[one for one in table if one["suspicions"]] if may_act() else [],
+            compared=rows.compared_at(figure.data) if figure else None,
         )  # fmt: skip
 
     @blueprint.get("/")
@@ -71,11 +73,10 @@ def create_people(context: DashboardContext) -> Blueprint:
         account = current_account()
         assert account is not None
         try:
-            found = {
-                f"person {user['id']}": _called(user)
-                for user in LabelStudioClient.from_settings(context.settings).users()
-                if isinstance(user.get("id"), int)
-            }
+            found = rows.names_of(LabelStudioClient.from_settings(context.settings).users())
+            # People from outside bring their names.
+            others = [one["person"] for one in table_of(project_id)]
+            found |= {name: name for name in others if not name.startswith("person ")}
         except GalaxyLoopError as error:
             log.warning("names_not_read", project=project_id, problem=str(error))
             return shown(project_id, problem=f"The names could not be read. {error}")
@@ -95,7 +96,8 @@ def create_people(context: DashboardContext) -> Blueprint:
             labels = {}
         return show(
             context, project_id, "people", template="person", heading=one["name"], one=one,
-            confusions=rows.confusions(one, labels), may_act=may_act(),
+            confusions=rows.confusions(one, labels), numbers=rows.numbers(one),
+            may_act=may_act(),
         )  # fmt: skip
 
     @blueprint.get("/people.csv")
@@ -159,26 +161,8 @@ def create_people(context: DashboardContext) -> Blueprint:
     @blueprint.get("/days.json")
     def days_plot(project_id: int) -> Response:
         figure = figure_of(project_id)
-        colours = palette()
         said = {one["person"]: one["key"] for one in table_of(project_id)}
-        days = (
-            figure.data["days"] if figure else {"first": "2000-01-01", "people": [], "counts": []}
-        )
-        first = date.fromisoformat(days["first"])
-        length = len(days["counts"][0]) if days["counts"] else 0
-        stacks = [*(said[name] for name in days["people"]), "others"][: len(days["counts"])]
-        data: dict[str, Any] = dict(zip(stacks, days["counts"], strict=True))
-        begin = datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()
-        data["day"] = [1000 * (begin + 86400 * at) for at in range(length)]
-        plot = new_plot(colours, x_axis_type="datetime", tools="save", tooltips="$name: @$name")
-        series = [colours.series[at % len(colours.series)] for at in range(len(stacks))]
-        plot.vbar_stack(stacks, x="day", width=0.8 * 86_400_000, color=series, source=data)
-        plot.yaxis.axis_label = "answers"
-        return plot_response(plot)
+        days, stack = rows.days_of(figure.data["days"] if figure else {}, said)
+        return plot_response(drawn_days(days, stack, palette()))
 
     return blueprint
-
-
-def _called(user: dict[str, Any]) -> str:
-    whole = " ".join(str(user.get(part) or "") for part in ("first_name", "last_name")).strip()
-    return whole or str(user.get("email") or user.get("username") or f"user {user['id']}")

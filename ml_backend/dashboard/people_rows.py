@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 PER_PAGE = 50
+OTHERS = "others"
+IN_STACK = 7
+"""People with a colour of their own in a plot; with the others as many as there are colours."""
 SORTS = {
     "votes": ("Answers", True),
     "last_seen": ("Last seen", True),
@@ -44,6 +47,13 @@ def pseudonym(secret: str, project_id: int, person: str) -> str:
     return f"Annotator {signs}"
 
 
+def names_of(users: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what Label Studio's users are called, by ``person 12``."""
+    return {
+        f"person {user['id']}": _called(user) for user in users if isinstance(user.get("id"), int)
+    }
+
+
 def named(
     people: Iterable[Mapping[str, Any]],
     secret: str,
@@ -74,6 +84,14 @@ def named(
             }
         )
     return table
+
+
+def compared_at(data: Mapping[str, Any]) -> datetime | None:
+    """Return when people were last compared with one another; None where that is not told."""
+    try:
+        return datetime.fromisoformat(data["counted"]["at"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def ordered(table: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
@@ -113,5 +131,45 @@ def confusions(one: Mapping[str, Any], labels: Mapping[str, Sequence[str]]) -> l
     return [table for table in found if len(table["names"]) == len(table["rows"])]
 
 
+def numbers(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return a person's bias and scatter at each control that asks for a number."""
+    return [
+        {"control": skill["control"], "answers": skill["votes"], **skill["details"]}
+        for skill in one["skills"]
+        if "scatter" in (skill.get("details") or {})
+    ]
+
+
+def days_of(
+    kept: Mapping[str, Any], said: Mapping[str, str]
+) -> tuple[dict[date, dict[str, int]], list[str]]:
+    """Return answers by day and name, and the names in the order of the stack.
+
+    Parameters
+    ----------
+    kept : mapping
+        ``first`` (the first day), ``people``, and ``counts`` with a row for each and one for all
+        others, as the figure keeps them.
+    said : mapping of person to name
+        Others keep the name that they have.
+    """
+    people = [said.get(name, name) for name in kept.get("people", ())]
+    stack = [*people[:IN_STACK], OTHERS]
+    days: dict[date, dict[str, int]] = {}
+    for place, counts in enumerate(kept.get("counts", ())):
+        name = people[place] if place < min(len(people), IN_STACK) else OTHERS
+        for after, count in enumerate(counts):
+            if count:
+                day = date.fromisoformat(kept["first"]) + timedelta(days=after)
+                row = days.setdefault(day, {})
+                row[name] = row.get(name, 0) + count
+    return dict(sorted(days.items())), stack
+
+
 def _share(hits: int, count: int) -> float | None:
     return hits / count if count else None
+
+
+def _called(user: Mapping[str, Any]) -> str:
+    whole = " ".join(str(user.get(part) or "") for part in ("first_name", "last_name")).strip()
+    return whole or str(user.get("email") or user.get("username") or f"user {user['id']}")

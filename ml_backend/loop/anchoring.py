@@ -52,12 +52,12 @@ def anchoring(
     shown, blind = _arms(votes)
     agreed = votes.agrees == 1
     stratum = np.digitize(np.nan_to_num(confidence, nan=-1.0), (0.0, *STRATA))
-    excess = _difference(agreed, shown, blind, stratum)
+    excess = _difference(agreed, shown, blind, stratum, votes.task)
     # Who agrees and is wrong went along with a wrong suggestion; who differs and is right did not.
     # Answers that are wrong in yet another way do not tell whether the suggestion was.
     wrong = ((right == 0) & agreed) | ((right == 1) & (votes.agrees == 0))
     misled = {"shown": _share(agreed, shown & wrong), "blind": _share(agreed, blind & wrong)}
-    more = _difference(agreed, shown & wrong, blind & wrong, stratum)
+    more = _difference(agreed, shown & wrong, blind & wrong, stratum, votes.task)
     versions = [
         {
             "version": name,
@@ -119,7 +119,9 @@ def _share(hits: Bools, of: Bools) -> dict[str, Any]:
     }
 
 
-def _difference(hits: Bools, first: Bools, second: Bools, stratum: Ids) -> dict[str, Any] | None:
+def _difference(
+    hits: Bools, first: Bools, second: Bools, stratum: Ids, task: Ids
+) -> dict[str, Any] | None:
     """How much larger the share is in `first`, with its 95 % interval; None without both."""
     k = int(stratum.max(initial=0)) + 1
     n1, n0 = (np.bincount(stratum[of], minlength=k).astype(float) for of in (first, second))
@@ -127,19 +129,40 @@ def _difference(hits: Bools, first: Bools, second: Bools, stratum: Ids) -> dict[
     if not both.any():
         return None
     a1, a0 = (np.bincount(stratum[of & hits], minlength=k).astype(float) for of in (first, second))
+    v1, v0 = (_variance(hits, of, stratum, task, k)[both] for of in (first, second))
     n1, n0, a1, a0 = n1[both], n0[both], a1[both], a0[both]
     weight = n1 * n0 / (n1 + n0)
     weight = weight / weight.sum()
     value = float(weight @ (a1 / n1 - a0 / n0))
-    # One imagined answer of each kind: a share of 0 or 1 of few answers is not certain.
-    p1, p0 = (a1 + 1) / (n1 + 2), (a0 + 1) / (n0 + 2)
-    error = float(np.sqrt(weight**2 @ (p1 * (1 - p1) / n1 + p0 * (1 - p0) / n0)))
+    error = float(np.sqrt(weight**2 @ (v1 + v0)))
     return {
         "value": value,
         "low": max(value - 1.96 * error, -1.0),
         "high": min(value + 1.96 * error, 1.0),
         "answers": [int(n1.sum()), int(n0.sum())],
     }
+
+
+def _variance(hits: Bools, of: Bools, stratum: Ids, task: Ids, k: int) -> Doubles:
+    """Variance of the share of hits in each stratum, [k]; 0 where it has no answers.
+
+    Answers to one galaxy are not independent: all are about the same suggestion. So what is drawn
+    are galaxies (the ratio estimator of Cochran 1977, "Sampling techniques", section 2.11), and
+    the variance is never below that of independent answers.
+    """
+    rows = np.flatnonzero(of)
+    base = int(task.max(initial=0)) + 1
+    keys, at = np.unique(stratum[rows] * base + task[rows], return_inverse=True)
+    where = keys // base
+    n_task = np.bincount(at, minlength=len(keys)).astype(float)
+    a_task = np.bincount(at, hits[rows], minlength=len(keys))
+    n, a = np.bincount(where, n_task, k), np.bincount(where, a_task, k)
+    galaxies = np.bincount(where, minlength=k).astype(float)
+    # One imagined answer of each kind: a share of 0 or 1 of few answers is not certain.
+    share = (a + 1) / (n + 2)
+    off = np.bincount(where, (a_task - (a / np.maximum(n, 1))[where] * n_task) ** 2, k)
+    off = off * galaxies / np.maximum(galaxies - 1, 1) / np.maximum(n, 1) ** 2
+    return np.asarray(np.maximum(off, share * (1 - share) / np.maximum(n, 1)) * (n > 0))
 
 
 def _warning(

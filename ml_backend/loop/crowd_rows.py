@@ -37,7 +37,7 @@ def write_posteriors(session: Session, project_id: int, rows: Sequence[Mapping[s
 
 def write_skills(session: Session, project_id: int, rows: Sequence[Mapping[str, Any]]) -> int:
     """Make the project's skills these (see `write_posteriors`)."""
-    compared = ("votes", "reliability", "low", "high", "golds", "golds_right")
+    compared = ("votes", "reliability", "low", "high", "golds", "golds_right", "details")
     return _replace(session, Skill, ("control", "person"), compared, "updated_at", project_id, rows)
 
 
@@ -103,6 +103,10 @@ def _same(old: Iterable[Any], new: Iterable[Any]) -> bool:
     for before, after in zip(old, new, strict=True):
         if isinstance(before, float) and isinstance(after, float):
             if abs(before - after) > TOLERANCE:
+                return False
+        elif isinstance(before, dict) and isinstance(after, dict):
+            # Confusions move as reliabilities do; numbers have none, and have units of their own.
+            if any(before.get(name) != after.get(name) for name in ("bias", "scatter")):
                 return False
         elif before != after:
             return False

@@ -162,15 +162,12 @@ def golds_to_serve(store: Store, project_id: int, seed: int) -> Ids:
             select(func.count(Vote.annotator.distinct())).where(Vote.project_id == project_id)
         )
         golds = select(Gold.task_id).where(Gold.project_id == project_id, Gold.source.in_(SERVED))
-        counts = dict(
-            session.execute(
-                select(Vote.task_id, func.count(Vote.annotator.distinct()))
-                .where(Vote.project_id == project_id, Vote.task_id.in_(golds))
-                .group_by(Vote.task_id)
-            )
-            .tuples()
-            .all()
+        answered = session.execute(
+            select(Vote.task_id, func.count(Vote.annotator.distinct()))
+            .where(Vote.project_id == project_id, Vote.task_id.in_(golds))
+            .group_by(Vote.task_id)
         )
+        counts = {row[0]: row[1] for row in answered}
     ids = np.array(sorted(tasks), np.int64)
     seen = np.array([counts.get(task, 0) for task in ids.tolist()], np.int64)
     mixed = np.random.default_rng([seed, 7]).random(len(ids))

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from ml_backend.labelstudio.config import NumberControl, RatingControl
 from ml_backend.labelstudio.typed import TypedAnswer
 from models.answers import Answer, Number, Stars
 from models.crowd.numbers import NumberCrowd
@@ -77,6 +78,18 @@ def agree_on_numbers(
         period=period,
     )
     return AgreedNumbers(tasks, names, crowd)
+
+
+def period_of(control: RatingControl | NumberControl) -> float | None:
+    """Return the period of numbers on a circle, in their unit; None of others.
+
+    179 and 1 degrees of a position angle are two degrees apart: where the control is called an
+    angle, and has two limits, these are the same place.
+    """
+    if not isinstance(control, NumberControl) or "angle" not in control.name.lower():
+        return None
+    low, high = control.minimum, control.maximum
+    return high - low if low is not None and high is not None and high > low else None
 
 
 def number_of(told: TypedAnswer) -> float | None:

@@ -54,6 +54,29 @@ class Peers:
         own = self._own[rows] == answer
         return np.asarray((counts[self._item[rows]] - own) / self.others[rows])
 
+    def majority(self) -> npt.NDArray[np.int8]:
+        """Whether most of the others said the same, [m].
+
+        1 where more than half of two or more others said the same, 0 where more than half said
+        one other thing, -1 where they are too few or split.
+        """
+        cells = np.arange(len(self._cell_count))
+        order = np.lexsort((-self._cell_count, self._cell_item))
+        first = order[self._cell_start[:-1]] if len(cells) else cells
+        # The most frequent answer but the row's own one.
+        best = first[self._item]
+        mine = self._cell_answer[best] == self._own
+        place = (self._cell_start[:-1] + 1)[self._item]
+        has = place < self._cell_start[1:][self._item]
+        second = order[np.minimum(place, max(len(cells) - 1, 0))]
+        rival = np.where(mine, second, best)
+        count = np.where(mine & ~has, 0.0, self._cell_count[rival]) if len(cells) else self.same
+        found = np.full(len(self.row), -1, np.int8)
+        told = self.others >= 2
+        found[told & (count > 0.5 * self.others)] = 0
+        found[told & (self.same > 0.5)] = 1
+        return found
+
     def chance(self, votes: PeopleVotes, persons: int) -> Doubles:
         """How often each person would agree with others by chance, [p]; NaN without others.
 

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ml_backend.labelstudio.config import ChoicesControl, LabelConfig, NumberControl, RatingControl
 from ml_backend.loop.people_votes import PeopleVotes
 from ml_backend.loop.typed_votes import kept_votes
 from ml_backend.store.database import Store
-from models.crowd.chance_agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
+from models.crowd.chance_agreement import Level, cohen_kappa, fleiss_kappa, krippendorff_alpha
+
+Ids = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
 
 PAIRED_PEOPLE = 10
 LEAST_SHARED = 10
@@ -23,7 +27,9 @@ def control_agreement(
     """Fleiss' kappa and Krippendorff's alpha of each control that has several people's answers."""
     found = []
     for control in config.answered:
-        level, items, values = "nominal", np.zeros(0, np.int64), np.zeros(0)
+        level: Level = "nominal"
+        items: Ids = np.zeros(0, np.int64)
+        values: Doubles = np.zeros(0)
         if isinstance(control, RatingControl | NumberControl):
             level = "ordinal" if isinstance(control, RatingControl) else "interval"
             told = [
@@ -56,7 +62,7 @@ def control_agreement(
                 "level": level,
                 "tasks": int((people > 1).sum()),
                 "fleiss": number_of(fleiss),
-                "alpha": number_of(krippendorff_alpha(items, values, level)),  # type: ignore[arg-type]
+                "alpha": number_of(krippendorff_alpha(items, values, level)),
             }
         )
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -13,12 +12,15 @@ from sqlalchemy import select
 
 from ml_backend.labelstudio.config import ChoicesControl
 from ml_backend.loop.anchoring import MOST_VERSIONS, anchoring, by_person
+from ml_backend.loop.checked_answers import by_known, by_others
 from ml_backend.loop.peers import Peers, peer_kappa, peers_of
 from ml_backend.loop.people_agreement import control_agreement, number_of, paired_agreement
+from ml_backend.loop.people_kept import moved_on, people_tallies, with_mark
 from ml_backend.loop.people_votes import PeopleVotes, people_votes
 from ml_backend.loop.suspicions import suspicions
-from ml_backend.store.crowd_tables import Gold, Posterior, Skill
+from ml_backend.store.crowd_tables import Skill
 from ml_backend.store.database import Store
+from ml_backend.store.figures import kept_figure
 from ml_backend.store.tables import Ranking
 
 if TYPE_CHECKING:
@@ -38,7 +40,15 @@ DAY = 86400.0
 
 
 def make_people(context: FigureContext) -> dict[str, Any]:
-    """Count everything that the page for people shows."""
+    """Count everything that the page for people shows, the dear parts not in every round."""
+    store, project_id = context.store, context.project_id
+    tallies = people_tallies(store, project_id)
+    kept = kept_figure(store, project_id, "people")
+    same = None if kept is None else moved_on(kept.data, tallies, context.now)
+    return same or with_mark(_counted(context), tallies, context.now)
+
+
+def _counted(context: FigureContext) -> dict[str, Any]:
     store, project_id = context.store, context.project_id
     votes = people_votes(store, project_id)
     choices = [c for c in context.config.answered if isinstance(c, ChoicesControl)]
@@ -47,13 +57,14 @@ def make_people(context: FigureContext) -> dict[str, Any]:
         [at for at, name in enumerate(votes.controls) if name in {c.name for c in choices}],
     )
     peers = peers_of(votes, of_choices)
-    golds = _gold_scores(store, project_id, votes)
-    agreed, right = _against_consensus(store, project_id, votes, of_choices)
+    skills = _skills(store, project_id)
+    golds = [_gold_score(skills.get(name, [])) for name in votes.persons]
+    others, known = by_others(votes, peers), by_known(store, project_id, votes)
     found = suspicions(votes, {at: score for at, score in enumerate(golds) if score[0]}, peers)
     by_name: dict[str, list[dict[str, str]]] = {}
     for one in found:
         by_name.setdefault(one.person, []).append({"kind": one.kind, "sentence": one.sentence})
-    people = _people(votes, peers, golds, agreed, _skills(store, project_id))
+    people = _people(votes, peers, golds, others, skills)
     for row in people:
         row["suspicions"] = by_name.get(row["person"], [])
     confidence = _confidences(store, votes)
@@ -62,7 +73,7 @@ def make_people(context: FigureContext) -> dict[str, Any]:
         "controls": control_agreement(store, project_id, context.config, votes),
         "pairs": paired_agreement(votes, choices, [one["person"] for one in people]),
         "days": _by_day(votes, people, context.now),
-        "anchoring": anchoring(votes, confidence, right),
+        "anchoring": anchoring(votes, confidence, np.where(known >= 0, known, others)),
     }
 
 
@@ -70,7 +81,7 @@ def _people(
     votes: PeopleVotes,
     peers: Peers,
     golds: Sequence[tuple[int, int]],
-    agreed: tuple[Ids, Ids],
+    others: npt.NDArray[np.int8],
     skills: Mapping[str, list[dict[str, Any]]],
 ) -> list[dict[str, Any]]:
     p = len(votes.persons)
@@ -86,8 +97,9 @@ def _people(
     pace, hours = _pace(votes, rows[answers])
     kappa = peer_kappa(votes, peers)
     arms = by_person(votes)
-    checked, same = agreed
-    table = []
+    checked = np.bincount(votes.person[others >= 0], minlength=p)
+    same = np.bincount(votes.person[others == 1], minlength=p)
+    table: list[dict[str, Any]] = []
     for at in np.argsort(-given, kind="stable").tolist():
         name = votes.persons[at]
         mine = skills.get(name, [])
@@ -118,7 +130,8 @@ def _people(
 def _pace(votes: PeopleVotes, rows: Ids) -> tuple[Doubles, Doubles]:
     """Median lead time in seconds, and hours at work, of each person."""
     p = len(votes.persons)
-    pace, hours = np.full(p, np.nan), np.zeros(p)
+    pace: Doubles = np.full(p, np.nan)
+    hours: Doubles = np.zeros(p)
     who, lead, at = votes.person[rows], votes.lead[rows], votes.at[rows]
     timed = np.isfinite(lead)
     order = np.lexsort((lead[timed], who[timed]))
@@ -150,6 +163,8 @@ def _skills(store: Store, project_id: int) -> dict[str, list[dict[str, Any]]]:
                     "reliability": skill.reliability,
                     "low": skill.low,
                     "high": skill.high,
+                    "golds": skill.golds,
+                    "golds_right": skill.golds_right,
                     "details": skill.details,
                 }
             )
@@ -168,71 +183,9 @@ def _reliability(skills: Sequence[Mapping[str, Any]]) -> dict[str, float | None]
     }
 
 
-def _gold_scores(store: Store, project_id: int, votes: PeopleVotes) -> list[tuple[int, int]]:
-    """Answers to choices that are known, and how many were right, of each person."""
-    with store.reading() as session:
-        golds = session.execute(
-            select(Gold.task_id, Gold.control, Gold.labels, Gold.annotation_id).where(
-                Gold.project_id == project_id, Gold.answer.is_(None)
-            )
-        ).all()
-    places = {name: at for at, name in enumerate(votes.controls)}
-    known = {
-        (gold.task_id, places[gold.control]): (frozenset(gold.labels), gold.annotation_id)
-        for gold in golds
-        if gold.control in places
-    }
-    scores = np.zeros((len(votes.persons), 2), np.int64)
-    said = [frozenset(json.loads(answer)) for answer in votes.answers]
-    if known:
-        tasks = np.array(sorted({task for task, _ in known}), np.int64)
-        for row in np.flatnonzero(votes.counted & np.isin(votes.task, tasks)).tolist():
-            gold = known.get((int(votes.task[row]), int(votes.control[row])))
-            if gold is None or gold[1] == votes.annotation[row]:
-                continue
-            scores[votes.person[row]] += (1, said[votes.answer[row]] == gold[0])
-    return [(int(n), int(hits)) for n, hits in scores]
-
-
-def _against_consensus(
-    store: Store, project_id: int, votes: PeopleVotes, of: npt.NDArray[np.bool_]
-) -> tuple[tuple[Ids, Ids], npt.NDArray[np.int8]]:
-    """Answers held against the crowd's: counts and hits of each person, and hits of each row.
-
-    Only where several people answered and the crowd is at least 0.8 sure. The person's own vote
-    is part of it.
-    """
-    p, right = len(votes.persons), np.full(len(votes), -1, np.int8)
-    answers = {tuple(sorted(json.loads(answer))): [] for answer in votes.answers}
-    for at, answer in enumerate(votes.answers):
-        answers[tuple(sorted(json.loads(answer)))].append(at)
-    alike = np.arange(max(len(votes.answers), 1))
-    for same in answers.values():
-        alike[same] = same[0]
-    joined = {", ".join(labels): found[0] for labels, found in answers.items()}
-    with store.reading() as session:
-        told = session.execute(
-            select(Posterior.task_id, Posterior.control, Posterior.label).where(
-                Posterior.project_id == project_id,
-                Posterior.people > 1,
-                Posterior.confidence >= 0.8,
-            )
-        ).all()
-    places = {name: at for at, name in enumerate(votes.controls)}
-    c = max(len(places), 1)
-    keys = np.array([r.task_id * c + places.get(r.control, -1) for r in told], np.int64)
-    truth = np.array(
-        [joined.get(", ".join(sorted(r.label.split(", "))), -1) for r in told], np.int64
-    )
-    if len(keys):
-        order = np.argsort(keys)
-        keys, truth = keys[order], truth[order]
-        mine = votes.task * c + votes.control
-        at = np.searchsorted(keys, mine).clip(0, len(keys) - 1)
-        rows = np.flatnonzero((keys[at] == mine) & votes.counted & of)
-        right[rows] = truth[at[rows]] == alike[votes.answer[rows]]
-    checked = np.bincount(votes.person[right >= 0], minlength=p)
-    return (checked, np.bincount(votes.person[right == 1], minlength=p)), right
+def _gold_score(skills: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Answers to choices that are known, and how many were right, as settling counted them."""
+    return sum(one["golds"] for one in skills), sum(one["golds_right"] for one in skills)
 
 
 def _confidences(store: Store, votes: PeopleVotes) -> Doubles:

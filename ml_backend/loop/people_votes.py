@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import DateTime, Text, cast, select, type_coerce
 
+from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Vote
 
@@ -23,13 +25,15 @@ _PART = 50_000
 
 @dataclass(frozen=True)
 class PeopleVotes:
-    """Votes and skips as Label Studio has them, one row for each annotation and control.
+    """Votes and skips of all people, one row for each annotation and control.
+
+    Votes from outside have annotations below 0, in the order of their time.
 
     Attributes
     ----------
     persons, controls, answers, versions : tuple of str
-        What the codes below mean. An answer is the JSON of its labels, sorted as people gave
-        them; a version that is not known is "".
+        What the codes below mean. An answer is the JSON of its labels in alphabetic order; a
+        version that is not known is "".
     person, control, answer, version, task, annotation : int64 [v]
     skipped, audit, known : bool [v]
         `known`: flagged as the known answer, so no vote.
@@ -72,26 +76,45 @@ class PeopleVotes:
         """One row of each annotation, in the order of their numbers."""
         return np.unique(self.annotation, return_index=True)[1]
 
+    @property
+    def sources(self) -> Ids:
+        """Where each person answers, [p]: the same number for all of Label Studio's users.
+
+        Seconds are comparable only there: another site shows other pages.
+        """
+        names = [name.split(" ", 1)[0] for name in self.persons]
+        return np.unique(names, return_inverse=True)[1] if names else np.zeros(0, np.int64)
+
 
 class _Codes:
-    def __init__(self) -> None:
+    """Values as numbers, in the order in which they come; `same` makes one of several forms."""
+
+    def __init__(self, same: Callable[[Any], Any] | None = None) -> None:
         self._places: dict[Any, int] = {}
+        self._forms: dict[Any, int] = {}
+        self._same = same
 
     def of(self, values: tuple[Any, ...]) -> Ids:
-        places = self._places
-        return np.array([places.setdefault(v, len(places)) for v in values], np.int64)
+        return np.array([self._code(value) for value in values], np.int64)
+
+    def _code(self, value: Any) -> int:
+        code = self._forms.get(value)
+        if code is None:
+            made = value if self._same is None else self._same(value)
+            code = self._forms[value] = self._places.setdefault(made, len(self._places))
+        return code
 
     def names(self, said: Callable[[Any], str] = str) -> tuple[str, ...]:
         return tuple(said(value) for value in self._places)
 
 
 def people_votes(store: Store, project_id: int) -> PeopleVotes:
-    """Read all votes and skips of a project that tell who gave them.
+    """Read all votes and skips of a project that tell who gave them, also from outside.
 
     Where Label Studio tells nobody, an annotation is left out: nothing can be said of a person of
     whom there is one annotation.
     """
-    persons, controls, answers, versions = _Codes(), _Codes(), _Codes(), _Codes()
+    persons, controls, versions, answers = _Codes(), _Codes(), _Codes(), _Codes(_sorted)
     parts: list[tuple[npt.NDArray[Any], ...]] = []
     query = select(
         Vote.annotator,
@@ -125,9 +148,37 @@ def people_votes(store: Store, project_id: int) -> PeopleVotes:
                     np.array(c[12], np.float64),
                 )
             )
+        outside = select(
+            OutsideVote.source,
+            OutsideVote.classification,
+            OutsideVote.person,
+            OutsideVote.control,
+            cast(OutsideVote.labels, Text),
+            OutsideVote.task_id,
+            type_coerce(OutsideVote.created_at, DateTime(timezone=True)),
+            OutsideVote.lead_time,
+        ).where(OutsideVote.project_id == project_id)
+        told = session.execute(outside.order_by(OutsideVote.created_at, OutsideVote.id)).all()
+    if told:
+        c = list(zip(*told, strict=True))
+        submission = _Codes().of(tuple(zip(c[0], c[1], strict=True)))
+        nothing, unknown = np.zeros(len(told), np.bool_), np.full(len(told), -1, np.int8)
+        parts.append(
+            (
+                persons.of(c[2]),
+                controls.of(c[3]),
+                answers.of(c[4]),
+                versions.of((None,) * len(told)),
+                np.array(c[5], np.int64),
+                submission - submission.max() - 1,
+                *(nothing, nothing, nothing, unknown, unknown),
+                np.array([_seconds(time) for time in c[6]]),
+                np.array(c[7], np.float64),
+            )
+        )
     columns = [np.concatenate(found) for found in zip(*parts, strict=True)] if parts else _NONE
     return PeopleVotes(
-        persons.names(lambda number: f"person {number}"),
+        persons.names(lambda one: one if isinstance(one, str) else f"person {one}"),
         controls.names(),
         answers.names(),
         versions.names(lambda name: name or ""),
@@ -141,6 +192,11 @@ _NONE: list[npt.NDArray[Any]] = [
     *(np.zeros(0, np.int8) for _ in range(2)),
     *(np.zeros(0) for _ in range(2)),
 ]
+
+
+def _sorted(labels: str) -> str:
+    """The same labels, however they were ticked, are the same answer."""
+    return json.dumps(sorted(json.loads(labels)))
 
 
 def _told(column: tuple[bool | None, ...]) -> npt.NDArray[np.int8]:

@@ -21,6 +21,7 @@ from ml_backend.labelstudio.config import (
 )
 from ml_backend.loop.annotations import RESTORED_FIELD
 from ml_backend.loop.head_plan import HeadPlan
+from ml_backend.loop.number_crowds import period_of
 from ml_backend.loop.question_trees import tree_of
 from models.heads.base import Head
 from models.heads.detection import DetectionHead
@@ -73,9 +74,7 @@ def _number(control: Control, config: LabelConfig) -> HeadPlan:
     low, high = control.minimum, control.maximum
     if low is not None and low == high:
         low = high = None  # one number only: the head has nothing to keep between them
-    # 179 and 1 degrees of a position angle are two degrees apart.
-    round_ = "angle" in control.name.lower() and low is not None and high is not None
-    period = high - low if round_ and low is not None and high is not None else None
+    period = period_of(control)
 
     def make() -> Head:
         if period is not None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import and_, or_, select
+from sqlalchemy import select
 
 from ml_backend.labelstudio.config import Control, LabelConfig
 from ml_backend.loop.asked import asked
@@ -21,10 +21,11 @@ from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.crowd_rows import write_posteriors, write_skills, write_verdicts
 from ml_backend.loop.crowd_views import View, view_of
 from ml_backend.loop.people_asked import PeopleAsked, people_asked
+from ml_backend.loop.skill_rows import skill_rows
 from ml_backend.loop.training import Unseen
 from ml_backend.store.crowd_tables import Gold, Wish
 from ml_backend.store.database import Store
-from ml_backend.store.tables import Task, Vote
+from ml_backend.store.tables import Task
 from models.crowd.retirement import RetirementRule, judge, together
 
 Ids = npt.NDArray[np.int64]
@@ -67,7 +68,8 @@ def settle(
     """Judge all tasks with votes, and keep what is thought of them.
 
     Where one vote per task is wanted (`rule.most_people` is 1) nobody is judged, and posteriors
-    and skills are kept only where several people have answered the same task.
+    and skills are kept only where several people have answered the same task, or its answer is
+    known.
 
     Parameters
     ----------
@@ -89,11 +91,9 @@ def settle(
         if len(part) and (crowded or part.answered.max() > 1)
     }
     posteriors: list[dict[str, Any]] = []
-    skills: list[dict[str, Any]] = []
     for name, view in views.items():
         posteriors += view.posterior_rows(name, least_people=1 if crowded else 2)
-        skills += view.skill_rows(name)
-    _with_golds(store, project_id, skills)
+    skills = skill_rows(store, project_id, config, views)
     if crowded:
         settled, verdicts = _judged(config, views, told, rule, wishes)
     else:
@@ -103,33 +103,6 @@ def settle(
         write_skills(session, project_id, skills)
         write_verdicts(session, project_id, verdicts)
     return settled
-
-
-def _with_golds(store: Store, project_id: int, skills: Sequence[dict[str, Any]]) -> None:
-    """Count, into rows of skills, the known answers that people were tried on."""
-    tried: dict[tuple[str, str], list[bool]] = {}
-    with store.reading() as session:
-        rows = session.execute(
-            select(Vote.control, Vote.annotator, Vote.labels, Gold.labels.label("right"))
-            .join(
-                Gold,
-                and_(
-                    Gold.project_id == Vote.project_id,
-                    Gold.task_id == Vote.task_id,
-                    Gold.control == Vote.control,
-                ),
-            )
-            .where(Vote.project_id == project_id, ~Vote.skipped, Vote.annotator.is_not(None))
-            # Whoever gave the known answer is not tried on it.
-            .where(or_(Gold.annotation_id.is_(None), Gold.annotation_id != Vote.annotation_id))
-            .where(Gold.answer.is_(None))
-        )
-        for control, annotator, labels, right in rows:
-            same = set(labels) == set(right)
-            tried.setdefault((control, f"person {annotator}"), []).append(same)
-    for skill in skills:
-        found = tried.get((skill["control"], skill["person"]), [])
-        skill["golds"], skill["golds_right"] = len(found), sum(found)
 
 
 def _known_answers(

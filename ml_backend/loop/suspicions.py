@@ -117,32 +117,39 @@ def _same_answer(votes: PeopleVotes, peers: Peers) -> list[Suspicion]:
 
 
 def _fast(votes: PeopleVotes) -> list[Suspicion]:
-    """Far faster than others on the same galaxies, or than others at all."""
+    """Far faster than others on the same galaxies, or than others at all, on the same site."""
     rows = votes.submissions
     rows = rows[~votes.skipped[rows] & ~votes.known[rows] & np.isfinite(votes.lead[rows])]
-    if not len(rows):
-        return []
+    source = votes.sources[votes.person[rows]]
+    sites = np.unique(source)
+    return [
+        one
+        for site in sites
+        for one in _fast_among(votes, rows[source == site], FALSE_ALARM / len(sites))
+    ]
+
+
+def _fast_among(votes: PeopleVotes, rows: Ids, alarm: float) -> list[Suspicion]:
     who, lead = votes.person[rows], np.maximum(votes.lead[rows], 0.01)
     at = np.unique(votes.task[rows], return_inverse=True)[1]
     logs = np.log(lead)
     counts = np.bincount(at)
-    overall = _medians(logs, who, len(votes.persons))
-    peers_overall = np.nanmedian(overall) if np.isfinite(overall).any() else 0.0
-    if (np.bincount(who, minlength=len(votes.persons)) >= LEAST_ANSWERS).sum() < 3:
+    n = np.bincount(who, minlength=len(votes.persons))
+    if (n >= LEAST_ANSWERS).sum() < 3:
         return []  # of two people one is always the faster
-    mean_of_others = np.full(len(rows), peers_overall)
+    overall = _medians(logs, who, len(votes.persons))
+    mean_of_others = np.full(len(rows), np.nanmedian(overall))
     shared = counts[at] > 1
     sums = np.bincount(at, logs)
     mean_of_others[shared] = (sums[at[shared]] - logs[shared]) / (counts[at[shared]] - 1)
     ratio = logs - mean_of_others
-    n = np.bincount(who, minlength=len(votes.persons))
     below = np.bincount(who, ratio < np.log(FAST_RATIO), minlength=len(votes.persons))
     middle = _medians(ratio, who, len(votes.persons))
-    tested = max(int((n >= LEAST_ANSWERS).sum()), 1)
+    tested = int((n >= LEAST_ANSWERS).sum())
     found = []
     for person in np.flatnonzero((n >= LEAST_ANSWERS) & (middle < np.log(FAST_RATIO))).tolist():
         # A person who is as fast as others is so much faster on less than a quarter of them.
-        if binom.sf(below[person] - 1, n[person], 0.25) < FALSE_ALARM / tested:
+        if binom.sf(below[person] - 1, n[person], 0.25) < alarm / tested:
             own = float(np.exp(overall[person]))
             found.append(
                 Suspicion(
@@ -223,10 +230,11 @@ def _bursts(votes: PeopleVotes) -> list[Suspicion]:
     inside = np.searchsorted(line, line + BURST_SECONDS, side="right") - np.arange(len(line))
     most = np.zeros(len(votes.persons), np.int64)
     np.maximum.at(most, who, inside)
-    active = most > 0
+    active, sites = most > 0, votes.sources
     found = []
     for person in np.flatnonzero(most >= LEAST_BURST).tolist():
-        others = most[active & (np.arange(len(most)) != person)]
+        near = active & (sites == sites[person])
+        others = most[near & (np.arange(len(most)) != person)]
         usual = float(np.median(others)) if len(others) else 0.0
         if most[person] > BURST_RATIO * max(usual, LEAST_BURST / BURST_RATIO):
             found.append(
