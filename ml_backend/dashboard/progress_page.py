@@ -31,7 +31,7 @@ def create_progress(context: DashboardContext) -> Blueprint:
 
     def read(project_id: int) -> rows.Progress:
         project_of(store, project_id)
-        progress, _ = rows.read_progress(store, project_id)
+        progress, _ = rows.read_under_pseudonyms(store, project_id)
         if progress is None:
             abort(404, "Nothing is counted yet: the next round does it.")
         return progress
@@ -39,7 +39,7 @@ def create_progress(context: DashboardContext) -> Blueprint:
     @blueprint.get("/")
     def page(project_id: int) -> str:
         project_of(store, project_id)
-        progress, broken = rows.read_progress(store, project_id)
+        progress, broken = rows.read_under_pseudonyms(store, project_id)
         return show(
             context, project_id, "progress", heading="Progress", progress=progress, broken=broken,
             meanings=rows.COUNTS, look=looked_ahead(project_id, progress),

@@ -79,19 +79,26 @@ class Progress:
 
 
 def read_progress(store: Store, project_id: int) -> tuple[Progress | None, bool]:
-    """Return the figure, and whether there is one that cannot be read."""
+    """Return the figure, and whether there is one that cannot be read; people are ``person 12``."""
     kept = kept_figure(store, project_id, "progress")
     if kept is None:
         return None, False
     try:
-        told = _progress(kept.at, kept.data)
-        return _under_pseudonyms(told, store.dashboard_secret(), project_id), False
+        return _progress(kept.at, kept.data), False
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None, True
 
 
+def read_under_pseudonyms(store: Store, project_id: int) -> tuple[Progress | None, bool]:
+    """Return what `read_progress` does, with people called as the People page calls them."""
+    progress, broken = read_progress(store, project_id)
+    if progress is not None:
+        progress = _under_pseudonyms(progress, store.dashboard_secret(), project_id)
+    return progress, broken
+
+
 def _under_pseudonyms(progress: Progress, secret: str, project_id: int) -> Progress:
-    """Call Label Studio's users what the People page calls them; sums of people keep their names.
+    """Call Label Studio's users by pseudonyms; sums of people keep their names.
 
     Two people whose pseudonyms fall together are told apart by a number.
     """
