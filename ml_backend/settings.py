@@ -224,7 +224,8 @@ class Settings(BaseSettings):
         alias="GALAXYLOOP_GOLD_FRACTION",
         ge=0,
         le=0.5,
-        description="Share of served tasks whose answer is known, where there are such tasks.",
+        description="Share of served tasks whose answer is known, in projects that ask several "
+        "people, where there are such tasks.",
     )
     blind_audit: bool = Field(
         True,

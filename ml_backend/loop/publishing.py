@@ -165,6 +165,6 @@ def _options(work: RoundWork) -> OrderOptions:
         explore=float(option(work.project, "explore")),
         top_k=int(option(work.project, "top_k")),
         seed=work.store.settings.seed,
-        gold_fraction=float(option(work.project, "gold_fraction")),
+        gold_fraction=work.gold_fraction,
         blind_audit=bool(option(work.project, "blind_audit")),
     )

@@ -144,6 +144,18 @@ class RoundWork:
         return pool, Basis(pool.digest, self.config.digest, lvm.identity)
 
     @property
+    def gold_fraction(self) -> float:
+        """Share of the queue that is known answers.
+
+        Where one vote per galaxy is wanted, answering known galaxies is work that nobody asked
+        for, so there a project must say it itself.
+        """
+        own = self.project.options.get("gold_fraction")
+        if own is None and not self.crowded:
+            return 0.0
+        return float(self.store.projects.option(self.project, "gold_fraction"))
+
+    @property
     def crowded(self) -> bool:
         """Whether several people may be asked about a galaxy."""
         return int(self.store.projects.option(self.project, "most_people")) > 1

@@ -233,6 +233,20 @@ def test_an_answer_that_is_known_changes_no_overlap_where_no_golds_are_served(
     world.store.close()
 
 
+def test_known_answers_are_asked_again_of_a_crowd_or_on_request(tmp_path: Path) -> None:
+    own = {"gold_fraction": 0.2}
+    for folder, most_people, asked in (("single", 1, {}), ("crowd", 3, {}), ("own", 1, own)):
+        world = World(tmp_path / folder, most_people=most_people)
+        world.store.projects.save(1, options=asked)
+        for task in world.tasks[:4]:
+            world.label_studio.annotate(task, "Merger", 4, ground_truth=True)
+        world.vote(10, start=4)
+        world.round()
+        arms = {row.arm for row in rows(world, Ranking)}
+        assert ("gold" in arms) == (folder != "single"), folder
+        world.store.close()
+
+
 def test_what_waits_for_an_expert_wants_no_new_order(tmp_path: Path) -> None:
     world = World(tmp_path / "expert")
     world.store.projects.save(1, options={"top_k": 100})
