@@ -10,7 +10,14 @@ from flask import Blueprint, Response, abort, request
 
 from ml_backend.dashboard import people_rows as rows
 from ml_backend.dashboard.login import PREFIX, acting, current_account
-from ml_backend.dashboard.plots import new_plot, palette, plot_response
+from ml_backend.dashboard.plots import (
+    DAY,
+    legend_below,
+    name_days,
+    new_plot,
+    palette,
+    plot_response,
+)
 from ml_backend.dashboard.site import DashboardContext, project_of, show
 from ml_backend.dashboard.tables import csv_response
 from ml_backend.errors import GalaxyLoopError
@@ -137,7 +144,7 @@ def create_people(context: DashboardContext) -> Blueprint:
                 ("person", "@key"),
                 ("right", "@value{0 %}"),
                 ("90 % interval", "@low{0 %} to @high{0 %}"),
-                ("answers", "@votes"),
+                ("votes", "@votes"),
             ],
             tools="save",
         )
@@ -167,13 +174,26 @@ def create_people(context: DashboardContext) -> Blueprint:
         first = date.fromisoformat(days["first"])
         length = len(days["counts"][0]) if days["counts"] else 0
         stacks = [*(said[name] for name in days["people"]), "others"][: len(days["counts"])]
-        data: dict[str, Any] = dict(zip(stacks, days["counts"], strict=True))
-        begin = datetime(first.year, first.month, first.day, tzinfo=UTC).timestamp()
-        data["day"] = [1000 * (begin + 86400 * at) for at in range(length)]
+        # The days before the first vote, and "others" where there are none, show nothing.
+        begun = next((at for at in range(length) if any(row[at] for row in days["counts"])), 0)
+        data: dict[str, Any] = {
+            name: row[begun:]
+            for name, row in zip(stacks, days["counts"], strict=True)
+            if name != "others" or any(row)
+        }
+        stacks = list(data)
+        begin = datetime(first.year, first.month, first.day, 12, tzinfo=UTC).timestamp()
+        data["day"] = [1000 * begin + DAY * at for at in range(begun, length)]
         plot = new_plot(colours, x_axis_type="datetime", tools="save", tooltips="$name: @$name")
         series = [colours.series[at % len(colours.series)] for at in range(len(stacks))]
-        plot.vbar_stack(stacks, x="day", width=0.8 * 86_400_000, color=series, source=data)
-        plot.yaxis.axis_label = "answers"
+        plot.vbar_stack(
+            stacks, x="day", width=0.85 * DAY, color=series, source=data,
+            legend_label=[f"Annotator {name}" if name != "others" else name for name in stacks],
+        )  # fmt: skip
+        plot.xaxis.axis_label, plot.yaxis.axis_label = "day (UTC)", "votes"
+        plot.y_range.start = 0
+        name_days(plot, data["day"])
+        legend_below(plot, colours)
         return plot_response(plot)
 
     return blueprint

@@ -10,9 +10,9 @@ from typing import Any
 
 PER_PAGE = 50
 SORTS = {
-    "votes": ("Answers", True),
-    "last_seen": ("Last seen", True),
-    "seconds": ("Seconds each", False),
+    "votes": ("Votes", True),
+    "last_seen": ("Last vote", True),
+    "seconds": ("Seconds a vote", False),
     "reliability": ("Reliability", False),
     "kappa": ("Kappa", False),
     "gold_share": ("Golds right", False),
@@ -21,7 +21,7 @@ SORTS = {
 }
 """What the table may be sorted by: its word, and whether the largest come first."""
 COLUMNS = (
-    "person", "answers", "skips", "tasks", "median_seconds", "answers_per_hour", "last_seen",
+    "person", "votes", "skips", "tasks", "median_seconds", "votes_per_hour", "last_vote",
     "reliability", "reliability_low", "reliability_high", "golds", "golds_right", "consensus",
     "consensus_same", "kappa", "kappa_error", "kappa_tasks", "suggestions_shown",
     "suggestions_kept", "suggestions_hidden", "hidden_agreed",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -86,11 +86,6 @@ def read_progress(store: Store, project_id: int) -> tuple[Progress | None, bool]
         return None, True
 
 
-def person_shown(name: str) -> str:
-    """Return a person's name as the dashboard shows it: ``person 12``."""
-    return name
-
-
 def class_rows(progress: Progress) -> list[tuple[Any, ...]]:
     """Return the table of classes, as its CSV file has it."""
     return [
@@ -100,10 +95,10 @@ def class_rows(progress: Progress) -> list[tuple[Any, ...]]:
     ]
 
 
-def people_rows(progress: Progress) -> list[tuple[Any, ...]]:
-    """Return the table of people, as its CSV file has it."""
+def people_rows(progress: Progress, said: Callable[[str], str] = str) -> list[tuple[Any, ...]]:
+    """Return the table of people, as its CSV file has it; `said` gives a person's shown name."""
     return [
-        (person_shown(one["person"]), *(one.get(name) for name in PEOPLE_COLUMNS[1:]))
+        (said(one["person"]), *(one.get(name) for name in PEOPLE_COLUMNS[1:]))
         for one in progress.people
     ]
 

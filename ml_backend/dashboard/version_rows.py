@@ -73,6 +73,16 @@ def reason_of(version: Version) -> str:
     return version.problem or str((version.gate or {}).get("reason", ""))
 
 
+def verdict_of(version: Version) -> tuple[str, str]:
+    """Return the gate's verdict and, apart from it, the figures behind it (may be empty)."""
+    reason = reason_of(version)
+    verdict, colon, figures = reason.partition(": on ")
+    # A problem is one sentence; only the gate's verdicts have figures behind them.
+    if version.problem or not colon:
+        return reason, ""
+    return verdict, f"On {figures}"
+
+
 def version_row(version: Version) -> tuple[Any, ...]:
     """Return a version as a row of `VERSION_COLUMNS`."""
     return (
