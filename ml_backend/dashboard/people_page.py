@@ -168,9 +168,8 @@ def create_people(context: DashboardContext) -> Blueprint:
         figure = figure_of(project_id)
         colours = palette()
         said = {one["person"]: one["key"] for one in table_of(project_id)}
-        days = (
-            figure.data["days"] if figure else {"first": "2000-01-01", "people": [], "counts": []}
-        )
+        nothing: dict[str, Any] = {"first": "2000-01-01", "people": [], "counts": []}
+        days: dict[str, Any] = figure.data["days"] if figure else nothing
         first = date.fromisoformat(days["first"])
         length = len(days["counts"][0]) if days["counts"] else 0
         stacks = [*(said[name] for name in days["people"]), "others"][: len(days["counts"])]
