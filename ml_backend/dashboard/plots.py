@@ -109,7 +109,7 @@ def name_days(plot: Any, days: Sequence[float]) -> None:
         return
     last = max(days)
     plot.x_range.start, plot.x_range.end = last - 6.6 * DAY, last + 0.6 * DAY
-    plot.xaxis.ticker = FixedTicker(ticks=[last - back * DAY for back in range(7)])
+    plot.xaxis.ticker = FixedTicker(ticks=[last - back * DAY for back in range(0, 7, 2)])
     plot.xaxis.formatter = DatetimeTickFormatter(
         hours="%d %b", days="%d %b", months="%d %b", years="%d %b"
     )

@@ -76,11 +76,9 @@ def reason_of(version: Version) -> str:
 def verdict_of(version: Version) -> tuple[str, str]:
     """Return the gate's verdict and, apart from it, the figures behind it (may be empty)."""
     reason = reason_of(version)
-    verdict, colon, figures = reason.partition(": on ")
-    # A problem is one sentence; only the gate's verdicts have figures behind them.
-    if version.problem or not colon:
-        return reason, ""
-    return verdict, f"On {figures}"
+    # Other problems have no figures behind them.
+    verdict, colon, figures = reason.partition(": on all unseen votes ")
+    return (verdict, f"On all unseen votes {figures}") if colon else (reason, "")
 
 
 def version_row(version: Version) -> tuple[Any, ...]:

@@ -98,8 +98,8 @@ def stop_advice(changes: Sequence[Agreement], curve: CurveForecast | None) -> Ad
         stable = kappa >= LEAST_KAPPA
         reasons.append(
             f"Between the last {len(last) + 1} compared versions "
-            f"{np.mean([one.changed for one in last]):.1%} of {last[-1].galaxies} galaxies drawn "
-            f"at random changed their predicted label (agreement kappa {kappa:.3f}; stable from "
+            f"{100 * np.mean([one.changed for one in last]):.1f} % of {last[-1].galaxies} "
+            f"galaxies drawn at random changed their predicted label (agreement kappa {kappa:.3f}; stable from "
             f"{LEAST_KAPPA})."
         )
     if curve is None:

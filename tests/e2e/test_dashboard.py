@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from dashboard_browser import PHONE, WIDE, Browser
 from playwright.sync_api import Page
 
 from ml_backend.dashboard.contents import PAGES
 from ml_backend.demo.people import Crew
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dashboard_browser import PHONE, WIDE, Browser
 
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
