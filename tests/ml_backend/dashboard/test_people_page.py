@@ -56,7 +56,7 @@ def keep(site: DashboardSite, people: list[dict[str, Any]]) -> None:
 def test_nobody_is_told_what_to_do(site: DashboardSite) -> None:
     answer = site.visitor("vera").get(PATH, headers=HTML)
     assert answer.status_code == 200
-    assert "Nobody has answered yet" in Tags(answer.text).text
+    assert "Nobody has voted yet" in Tags(answer.text).text
     assert site.visitor("vera").get(PATH + "people.csv").text.count("\n") == 1
 
 
