@@ -61,7 +61,7 @@ def test_versions_tell_what_the_gate_said(site: DashboardSite) -> None:
         "rejected",
         "Not promoted, <b>worse</b>.",
         "0.800",
-        "60.0\xa0%",
+        "60.0 %",
     ):
         assert told in page.text
     # Only who may act is offered to.
