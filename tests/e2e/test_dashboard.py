@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,7 +41,7 @@ def project(running_loop: Loop) -> int:
 
 
 @pytest.fixture(scope="module")
-def browser(running_loop: Loop, project: int, page: Page) -> Iterator[Browser]:
+def browser(running_loop: Loop, project: int, page: Page) -> Browser:
     made = Browser(page, running_loop.services.url, project)
     page.on("console", made.hear)
     page.on("pageerror", lambda error: made.complaints.append(f"{page.url}: {error}"))
