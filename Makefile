@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LABEL_STUDIO_VENV := .venv-label-studio
 
-.PHONY: demo test check format bench clean install label-studio browser
+.PHONY: demo test check format bench screenshots clean install label-studio browser
 
 demo: install label-studio
 	$(BIN)/galaxyloop demo
@@ -24,6 +24,11 @@ format: install
 
 bench: install label-studio
 	sh benchmarks/run_all.sh $(BIN)/python
+
+# Pictures of the dashboard in docs/images, from a demo that runs in the folder DEMO.
+DEMO ?= galaxyloop-demo
+screenshots: install browser
+	$(BIN)/python tests/e2e/dashboard_pictures.py $(DEMO)
 
 install: $(VENV)/.installed
 label-studio: $(LABEL_STUDIO_VENV)/.installed

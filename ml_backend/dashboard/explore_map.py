@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ml_backend.dashboard.plots import Palette, new_plot
+from ml_backend.dashboard.plots import Palette, legend_below, legend_columns, new_plot
 from ml_backend.loop.project_map import ProjectMap
 
 if TYPE_CHECKING:
@@ -113,7 +113,9 @@ def map_plot(points: Sequence[MapPoint], colour: str, colours: Palette, thumbnai
         source.data["group"] = groups
         source.data["colour"] = [shade.get(group, colours.line) for group in groups]
         plot.scatter("x", "y", fill_color="colour", legend_group="group", **options)
-        _dress_legend(plot, colours)
+        legend_below(plot, colours)
+        plot.legend.ncols = legend_columns(sorted(set(groups)))
+        plot.legend.click_policy = "none"
     else:
         _add_scaled(plot, points, colour, colours, options)
     picture = f'<img src="{thumbnails}" width="96" height="96" alt="" style="display:block">'
@@ -147,18 +149,6 @@ def _add_scaled(
         major_label_text_color=colours.text, title_text_color=colours.text,
     )  # fmt: skip
     plot.add_layout(bar, "right")
-
-
-def _dress_legend(plot: Any, colours: Palette) -> None:
-    if not plot.legend:
-        return
-    plot.add_layout(plot.legend[0], "below")
-    plot.legend.location = "top_left"
-    plot.legend.orientation = "horizontal"
-    plot.legend.ncols = 3
-    plot.legend.background_fill_alpha = 0
-    plot.legend.border_line_color = None
-    plot.legend.label_text_color = colours.text
 
 
 def _named(points: Sequence[MapPoint], most: int) -> list[str]:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ml_backend.dashboard.learning_rows import MEASURES, ControlLearning, Measured, Saved
-from ml_backend.dashboard.plots import Palette, new_plot
-from ml_backend.dashboard.progress_plots import add_error_bars, legend_below
+from ml_backend.dashboard.plots import Palette, add_error_bars, legend_below, new_plot
 
 _TOOLS = "pan,xwheel_zoom,box_zoom,reset,save"
 _SHARES = frozenset({"accuracy", "calibration_error"})
@@ -52,7 +51,7 @@ def calibration_plot(control: ControlLearning, colours: Palette) -> Any:
     plot.line(sure, right, line_color=colours.accent, line_alpha=0.5)
     drawn = plot.scatter(
         "sure", "right", size="size", fill_color=colours.accent, line_color=colours.back,
-        legend_label="answers (larger: more; ± 1 standard error)",
+        legend_label="answers (± 1 standard error)",
         source={
             "sure": sure, "right": right, "error": errors, "count": counts,
             "size": [6 + 14 * (count / most) ** 0.5 for count in counts],

@@ -139,7 +139,7 @@ def create_people(context: DashboardContext) -> Blueprint:
                 ("person", "@key"),
                 ("right", "@value{0 %}"),
                 ("90 % interval", "@low{0 %} to @high{0 %}"),
-                ("answers", "@votes"),
+                ("votes", "@votes"),
             ],
             tools="save",
         )

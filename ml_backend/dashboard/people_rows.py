@@ -13,9 +13,9 @@ OTHERS = "others"
 IN_STACK = 7
 """People with a colour of their own in a plot; with the others as many as there are colours."""
 SORTS = {
-    "votes": ("Answers", True),
-    "last_seen": ("Last seen", True),
-    "seconds": ("Seconds each", False),
+    "votes": ("Votes", True),
+    "last_seen": ("Last vote", True),
+    "seconds": ("Seconds a vote", False),
     "reliability": ("Reliability", False),
     "kappa": ("Kappa", False),
     "gold_share": ("Golds right", False),
@@ -24,7 +24,7 @@ SORTS = {
 }
 """What the table may be sorted by: its word, and whether the largest come first."""
 COLUMNS = (
-    "person", "answers", "skips", "tasks", "median_seconds", "answers_per_hour", "last_seen",
+    "person", "votes", "skips", "tasks", "median_seconds", "votes_per_hour", "last_vote",
     "reliability", "reliability_low", "reliability_high", "golds", "golds_right", "consensus",
     "consensus_same", "kappa", "kappa_error", "kappa_tasks", "suggestions_shown",
     "suggestions_kept", "suggestions_hidden", "hidden_agreed",

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 from ml_backend.dashboard.outlook import Outlook
-from ml_backend.dashboard.plots import Palette, new_plot
+from ml_backend.dashboard.plots import (
+    DAY,
+    Palette,
+    add_error_bars,
+    legend_below,
+    name_days,
+    new_plot,
+)
 
-_DAY = 24 * 3600 * 1000.0
 _PLAIN = "pan,xwheel_zoom,box_zoom,reset,save"
 
 
 def days_plot(
-    days: Mapping[date, Mapping[str, int]], people: Sequence[str], colours: Palette
+    days: Mapping[date, Mapping[str, int]],
+    people: Sequence[str],
+    colours: Palette,
+    said: Callable[[str], str] = str,
 ) -> Any:
-    """Return votes per day, stacked by person; `people` in the order of the stack."""
+    """Return votes per day, stacked by person; `people` in the order of the stack.
+
+    `said` gives the name by which a person is shown.
+    """
     from bokeh.models import HoverTool, NumeralTickFormatter
 
     plot = new_plot(colours, 280, x_axis_type="datetime", tools=_PLAIN, active_scroll=None)
     plot.xaxis.axis_label = "day (UTC)"
     plot.yaxis.axis_label = "votes"
     plot.yaxis.formatter = NumeralTickFormatter(format="0,0")
-    at = [_milliseconds(day) + _DAY / 2 for day in days]
+    at = [_milliseconds(day) + DAY / 2 for day in days]
     present = {who for row in days.values() for who in row}
     stack = [who for who in people if who in present]
     stack += sorted(present - set(stack))
@@ -33,7 +45,7 @@ def days_plot(
     shades = [colours.series[place % len(colours.series)] for place in range(len(stack))]
     drawn = plot.vbar_stack(
         [f"votes{place}" for place in range(len(stack))],
-        x="day", width=_DAY * 0.85, color=shades, source=data,
+        x="day", width=DAY * 0.85, color=shades, source=data,
         legend_label=stack,
     )  # fmt: skip
     about = [("day", "@day{%F}"), ("all votes", "@total")]
@@ -46,7 +58,8 @@ def days_plot(
             )
         )
     plot.y_range.start = 0
-    legend_below(plot, colours, 3)
+    name_days(plot, at)
+    legend_below(plot, colours)
     return plot
 
 
@@ -137,32 +150,8 @@ def history_plot(rows: Sequence[Mapping[str, Any]], colours: Palette) -> Any:
             )
         )  # fmt: skip
     plot.y_range.start = 0
-    legend_below(plot, colours, 3)
+    legend_below(plot, colours)
     return plot
-
-
-def add_error_bars(
-    plot: Any, x: Sequence[float], y: Sequence[float], errors: Sequence[float], colour: str
-) -> None:
-    """Draw ± 1 standard error at points."""
-    low = [value - error for value, error in zip(y, errors, strict=True)]
-    high = [value + error for value, error in zip(y, errors, strict=True)]
-    plot.segment(x0=list(x), y0=low, x1=list(x), y1=high, line_color=colour, line_alpha=0.6)
-
-
-def legend_below(plot: Any, colours: Palette, columns: int = 1) -> None:
-    """Put the legend below the plot, where it hides nothing on a phone."""
-    if not plot.legend:
-        return
-    plot.add_layout(plot.legend[0], "below")
-    plot.legend.orientation = "horizontal"
-    plot.legend.ncols = columns
-    plot.legend.location = "top_left"
-    plot.legend.margin = 0
-    plot.legend.background_fill_alpha = 0
-    plot.legend.border_line_color = None
-    plot.legend.label_text_color = colours.text
-    plot.legend.click_policy = "hide"
 
 
 def _milliseconds(day: date) -> float:

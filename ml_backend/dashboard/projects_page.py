@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ml_backend.dashboard.measures import MEASURES, quality_of
+from ml_backend.dashboard.progress_rows import read_progress
 from ml_backend.store.database import Store
 from ml_backend.store.figures import kept_figure
 from ml_backend.store.tables import Job, Project, Version
@@ -37,6 +38,7 @@ class Summary:
     job: Job | None
     strategy: str
     step: Step
+    labelled: int
 
     @property
     def title(self) -> str:
@@ -45,8 +47,9 @@ class Summary:
 
     @property
     def share(self) -> float:
-        """Part of the galaxies that have all the answers they need, in [0, 1]."""
-        return self.counts["labeled"] / self.counts["tasks"] if self.counts["tasks"] else 0.0
+        """Part of the galaxies that have a vote, in [0, 1]."""
+        tasks = self.counts["tasks"]
+        return min(self.labelled / tasks, 1.0) if tasks else 0.0
 
 
 def summaries(store: Store) -> list[Summary]:
@@ -72,7 +75,18 @@ def summary(store: Store, project: Project, works: bool) -> Summary:
         job=job,
         strategy=str(store.projects.option(project, "strategy")).replace("_", " "),
         step=next_step(project, counts, job, works),
+        labelled=_labelled(store, project.id, counts),
     )
+
+
+def _labelled(store: Store, project_id: int, counts: dict[str, int]) -> int:
+    """Return how many galaxies have a vote, as the page Progress counts them.
+
+    Label Studio's own mark says something else in a crowd: it is taken off where one more vote
+    is wanted.
+    """
+    progress, _ = read_progress(store, project_id)
+    return counts["labeled"] if progress is None else progress.counts["labelled"]
 
 
 def counts_of(store: Store, project_id: int) -> tuple[dict[str, int], datetime | None]:
@@ -106,4 +120,4 @@ def next_step(project: Project, counts: dict[str, int], job: Job | None, works: 
         return Step(f"All galaxies are done: galaxyloop export --project {project.id} PATH.", "")
     if not counts["votes"]:
         return Step("Label the first galaxies.", "label_studio")
-    return Step(f"Go on labelling: {left} galaxies are left.", "label_studio")
+    return Step(f"Go on labelling: {left} galaxies are open for a vote.", "label_studio")

@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, abort, render_template, request
 
 from ml_backend.dashboard.checkups import Checkups
 from ml_backend.dashboard.login import PREFIX, current_account, inside, register_login
-from ml_backend.dashboard.measures import label, quality_of
+from ml_backend.dashboard.measures import label, quality_of, said_as
 from ml_backend.dashboard.projects_page import Summary, summaries
 from ml_backend.dashboard.tables import csv_response
 from ml_backend.dashboard.version_rows import DEED_COLUMNS, DEEDS_IN_FILE, deed_row
@@ -91,7 +91,7 @@ def register_dashboard(
         dashboard_pages=pages, bokeh_version=bokeh.__version__, prefix=PREFIX
     )
     app.jinja_env.filters.update(
-        ago=ago, size=size, grouped=grouped, measure=label, quality=quality_of
+        ago=ago, size=size, grouped=grouped, measure=label, quality=quality_of, said_as=said_as
     )
 
     @app.after_request

@@ -73,6 +73,14 @@ def reason_of(version: Version) -> str:
     return version.problem or str((version.gate or {}).get("reason", ""))
 
 
+def verdict_of(version: Version) -> tuple[str, str]:
+    """Return the gate's verdict and, apart from it, the figures behind it (may be empty)."""
+    reason = reason_of(version)
+    # Other problems have no figures behind them.
+    verdict, colon, figures = reason.partition(": on all unseen votes ")
+    return (verdict, f"On all unseen votes {figures}") if colon else (reason, "")
+
+
 def version_row(version: Version) -> tuple[Any, ...]:
     """Return a version as a row of `VERSION_COLUMNS`."""
     return (

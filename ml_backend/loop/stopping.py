@@ -98,9 +98,9 @@ def stop_advice(changes: Sequence[Agreement], curve: CurveForecast | None) -> Ad
         stable = kappa >= LEAST_KAPPA
         reasons.append(
             f"Between the last {len(last) + 1} compared versions "
-            f"{np.mean([one.changed for one in last]):.1%} of {last[-1].galaxies} galaxies drawn "
-            f"at random changed their predicted label (agreement kappa {kappa:.3f}; stable from "
-            f"{LEAST_KAPPA})."
+            f"{100 * np.mean([one.changed for one in last]):.1f} % of {last[-1].galaxies} "
+            f"galaxies drawn at random changed their predicted label (agreement kappa "
+            f"{kappa:.3f}; stable from {LEAST_KAPPA})."
         )
     if curve is None:
         reasons.append("The learning curve cannot be continued yet.")

@@ -211,8 +211,7 @@ def running_loop(
 ) -> Iterator[RunningLoop]:
     """Backend and worker, three people, and galaxies to make projects of."""
     quick = {
-        # Pictures for the documentation should show a model that has learned something.
-        "GALAXYLOOP_LVM": "" if os.environ.get("GALAXYLOOP_RENEW_SCREENSHOTS") else str(small_lvm),
+        "GALAXYLOOP_LVM": str(small_lvm),
         "GALAXYLOOP_VOTES_PER_ROUND": "6",
         "GALAXYLOOP_SECONDS_PER_ROUND": "600",
         "GALAXYLOOP_DEBOUNCE_SECONDS": "0.3",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,61 +14,18 @@ from playwright.sync_api import Page
 from ml_backend.dashboard.contents import PAGES
 from ml_backend.demo.people import Crew
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dashboard_browser import PHONE, WIDE, Browser
+
 pytestmark = [pytest.mark.e2e, pytest.mark.browser]
 
 Loop = Any  # RunningLoop of conftest.py, which tests cannot import
 ROOT = Path(__file__).parents[2]
-# Screenshots of the documentation are renewed only when asked for.
-SHOTS = ROOT / ("docs/images" if os.environ.get("GALAXYLOOP_RENEW_SCREENSHOTS") else "artifacts")
-WIDE, PHONE = (1280, 860), (390, 844)
+SHOTS = ROOT / "artifacts"
 MANAGER = ("manager", "a manager's password")
 VIEWER = ("viewer", "a viewer's password")
-VOTES = 24 if os.environ.get("GALAXYLOOP_RENEW_SCREENSHOTS") else 12
-
-
-@dataclass
-class Browser:
-    """A page of the browser, and what went wrong in it."""
-
-    page: Page
-    address: str
-    project: int
-    complaints: list[str] = field(default_factory=list)
-    hosts: set[str] = field(default_factory=set)
-
-    def hear(self, said: Any) -> None:
-        """Keep what is wrong; Bokeh also tells how long it took."""
-        if said.type in ("error", "warning"):
-            self.complaints.append(f"{self.page.url}: {said.text}")
-
-    def open(self, path: str, width: tuple[int, int] = WIDE, scheme: Any = "light") -> None:
-        self.page.set_viewport_size({"width": width[0], "height": width[1]})
-        self.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
-        answer = self.page.goto(f"{self.address}{path}")
-        assert answer is not None
-        assert answer.status == 200, f"{path}: {answer.status}"
-        self.settle()
-
-    def settle(self) -> None:
-        """Wait until all plots are shown and nothing is asked for any more."""
-        self.page.wait_for_load_state("load")
-        self.page.wait_for_function(
-            "() => [...document.querySelectorAll('.plot[data-plot]')].every(p => p.dataset.shown)"
-        )
-
-    def overflow(self) -> int:
-        """Return how many pixels the page is wider than the window."""
-        return int(
-            self.page.evaluate("document.documentElement.scrollWidth - document.body.clientWidth")
-        )
-
-    def log_in(self, who: tuple[str, str]) -> None:
-        self.page.context.clear_cookies()
-        self.open("/dashboard/login")
-        self.page.fill("input[name=name]", who[0])
-        self.page.fill("input[name=password]", who[1])
-        self.page.click("button")
-        self.page.wait_for_url(f"{self.address}/dashboard/")
+VOTES = 12
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +41,7 @@ def project(running_loop: Loop) -> int:
 
 
 @pytest.fixture(scope="module")
-def browser(running_loop: Loop, project: int, page: Page) -> Iterator[Browser]:
+def browser(running_loop: Loop, project: int, page: Page) -> Browser:
     made = Browser(page, running_loop.services.url, project)
     page.on("console", made.hear)
     page.on("pageerror", lambda error: made.complaints.append(f"{page.url}: {error}"))
@@ -114,15 +70,18 @@ def test_every_page_is_whole_in_a_browser(browser: Browser, name: str) -> None:
             browser.open(path, width, scheme)
             wrong = browser.overflow()
             kind = "" if wide else "-phone"
-            shot = SHOTS if wide and scheme == "light" else ROOT / "artifacts"
-            shot.mkdir(exist_ok=True)
             dark = "-dark" if scheme == "dark" else ""
-            browser.page.screenshot(path=shot / f"dashboard-{name}{kind}{dark}.png", full_page=True)
+            browser.page.screenshot(
+                path=SHOTS / f"dashboard-{name}{kind}{dark}.png", full_page=True
+            )
             tab = browser.page.locator("nav[aria-label='Pages of the project'] [aria-current]")
             if tab.count():
                 box = tab.bounding_box()
                 assert box is not None
                 assert 0 <= box["x"] <= width[0] - box["width"], "the page's tab is in view"
+            shown = browser.drawn()
+            assert len(shown) == browser.page.locator(".plot[data-plot]").count()
+            assert all(shown), f"{name}: a plot without anything inside its axes ({shown})"
             assert wrong <= 0, f"{name} is {wrong} px too wide at {width[0]} px"
             back = browser.page.evaluate("getComputedStyle(document.body).backgroundColor")
             assert (sum(map(int, back[4:-1].split(","))) < 200) is (scheme == "dark")

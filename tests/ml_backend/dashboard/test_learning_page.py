@@ -106,8 +106,8 @@ def test_cells_that_are_not_there_are_not_found(gallery: Gallery, cell: str) -> 
 def test_the_audit_arm_stands_beside_all_answers(gallery: Gallery) -> None:
     _keep(gallery, _told())
     page = " ".join(gallery.get("learning/").text.split())
-    assert "0.800<small> ± 0.050</small>" in page
-    assert "0.900<small> ± 0.060</small>" in page
+    assert "80.0<small> ± 5.0</small> %" in page
+    assert "90.0<small> ± 6.0</small> %" in page
 
 
 def test_other_controls_show_their_losses(gallery: Gallery) -> None:

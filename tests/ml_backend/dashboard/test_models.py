@@ -13,7 +13,7 @@ import pytest
 from dashboard_world import HTML, DashboardSite, Tags, form_token, open_site
 from world import World
 
-from ml_backend.dashboard.version_rows import PER_PAGE, measured
+from ml_backend.dashboard.version_rows import PER_PAGE, measured, verdict_of
 from ml_backend.store.tables import Version
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -40,11 +40,29 @@ def test_the_first_day_is_told(site: DashboardSite) -> None:
         assert told in page.text
 
 
+def test_the_verdict_stands_apart_from_its_figures() -> None:
+    said = "Not promoted, worse on the audit arm: on all unseen votes (157 answers) log loss 1.095."
+    for told in ({"problem": said}, {"gate": {"reason": said}}):
+        verdict = verdict_of(Version(name="v1", **told))
+        assert verdict[0] == "Not promoted, worse on the audit arm"
+        assert verdict[1] == "On all unseen votes (157 answers) log loss 1.095."
+    assert verdict_of(Version(name="v2", problem="The disk: on it is no room.")) == (
+        "The disk: on it is no room.",
+        "",
+    )
+
+
 def test_versions_tell_what_the_gate_said(site: DashboardSite) -> None:
     _version(site, 1, state="rejected", gate={"reason": "Not promoted, <b>worse</b>."},
              quality={"shape": {"macro_auc": 0.8, "accuracy": 0.6}})  # fmt: skip
     page = Tags(site.visitor("vera").get("/dashboard/3/models/", headers=HTML).text)
-    for told in ("galaxyloop-p3-v1", "rejected", "Not promoted, <b>worse</b>.", "0.800", "0.600"):
+    for told in (
+        "galaxyloop-p3-v1",
+        "rejected",
+        "Not promoted, <b>worse</b>.",
+        "0.800",
+        "60.0 %",
+    ):
         assert told in page.text
     # Only who may act is offered to.
     assert not any("rollback" in link for link in page.links)

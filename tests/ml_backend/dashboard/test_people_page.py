@@ -28,7 +28,7 @@ def site(tmp_path: Path) -> Iterator[DashboardSite]:
 def test_nobody_is_told_what_to_do(site: DashboardSite) -> None:
     answer = site.visitor("vera").get(PATH, headers=HTML)
     assert answer.status_code == 200
-    assert "Nobody has answered yet" in Tags(answer.text).text
+    assert "Nobody has voted yet" in Tags(answer.text).text
     assert site.visitor("vera").get(PATH + "people.csv").text.count("\n") == 1
 
 

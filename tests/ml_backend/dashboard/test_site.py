@@ -75,7 +75,7 @@ def test_the_first_page_tells_the_state_of_a_project(site: DashboardSite) -> Non
         ({}, {"broken": 40}, True, "40 images cannot be used"),
         ({}, {"votes": 0}, True, "first galaxies"),
         ({}, {"labeled": 100}, True, "galaxyloop export"),
-        ({}, {}, True, "90 galaxies are left"),
+        ({}, {}, True, "90 galaxies are open for a vote"),
     ],
 )
 def test_the_next_thing_to_do_follows_from_the_state(
