@@ -224,8 +224,8 @@ def _remove_others(store: Store, project_id: int, ids: set[int], report: Reconci
                 mine = (Vote.project_id == project_id, Vote.task_id.in_(batch))
                 votes = session.execute(delete(Vote).where(*mine))
             report.votes_removed += int(votes.rowcount)  # type: ignore[attr-defined]
-            ours = (OutsideVote.project_id == project_id, OutsideVote.task_id.in_(batch))
-            outside = session.execute(delete(OutsideVote).where(*ours))
+            theirs = (OutsideVote.project_id == project_id, OutsideVote.task_id.in_(batch))
+            outside = session.execute(delete(OutsideVote).where(*theirs))
             report.votes_removed += int(outside.rowcount)  # type: ignore[attr-defined]
     return len(gone)
 
