@@ -113,7 +113,8 @@ class JobWork:
 
     def _round(self, job: Job, progress: Callable[[float, str], None]) -> str:
         report = run_round(self._context(progress), job.project_id, job.payload)
-        if report.images_left or report.patches_left:
+        # Where no patch got through, the next round would fail alike: it comes when it is due.
+        if report.images_left or (report.patches_left and report.timings.get("patches")):
             request_round(self._store, job.project_id)
         if report.tune:
             self._store.jobs.enqueue("tune", job.project_id)

@@ -24,9 +24,10 @@ from ml_backend.labelstudio.config import (
     parse_controls,
 )
 from ml_backend.loop.consensus import Consensus, consensus
+from ml_backend.loop.counting_votes import cast_votes, counting_votes, known_answers
 from ml_backend.loop.drafts import champion_of
 from ml_backend.loop.plans import head_plans, learned_controls, usable_heads
-from ml_backend.loop.pool import Pool, cast_votes, counting_votes, known_answers, load_pool
+from ml_backend.loop.pool import Pool, load_pool
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Version
 from ml_backend.store.versions import load_heads, version_folder

@@ -12,6 +12,7 @@ from ml_backend.cli import (
     pretraining,
     processes,
     projects,
+    reports,
     zooniverse,
 )
 from ml_backend.cli.command import main
@@ -29,5 +30,6 @@ __all__ = [
     "pretraining",
     "processes",
     "projects",
+    "reports",
     "zooniverse",
 ]

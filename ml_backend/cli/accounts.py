@@ -42,7 +42,7 @@ def add(name: str, role: str, password_stdin: bool) -> None:
         known = store.accounts.get(name) is not None
         account = store.accounts.save(name, password, role)
         action = "account changed" if known else "account made"
-        store.accounts.note(_by(), action, account.name, role=role)
+        store.accounts.note(who(), action, account.name, role=role)
     finally:
         store.close()
     click.echo(f"The account {account.name!r} ({role}) is {'changed' if known else 'made'}.")
@@ -93,7 +93,7 @@ def remove(name: str) -> None:
     try:
         if not store.accounts.remove(name):
             raise Failure(f"No account is called {name!r}; `galaxyloop accounts list` names them.")
-        store.accounts.note(_by(), "account removed", name)
+        store.accounts.note(who(), "account removed", name)
     finally:
         store.close()
     click.echo(f"The account {name!r} is removed.")
@@ -107,7 +107,8 @@ def _password(from_input: bool) -> str:
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
-def _by() -> str:
+def who() -> str:
+    """Return who runs the command, as the audit log writes it."""
     try:
         return f"{getpass.getuser()} (command line)"[:100]
     except (KeyError, OSError):

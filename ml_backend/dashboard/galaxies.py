@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import Blueprint, request
 
-from ml_backend.dashboard.queue_rows import reason_of, suggestion_of
+from ml_backend.dashboard.queue_rows import is_held_back, reason_of, suggestion_of
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project
 
@@ -54,6 +54,7 @@ def add_filters(blueprint: Blueprint) -> None:
     """Make the words about galaxies known to templates."""
     blueprint.add_app_template_filter(reason_of, "reason_of")
     blueprint.add_app_template_filter(suggestion_of, "suggestion_of")
+    blueprint.add_app_template_filter(is_held_back, "is_held_back")
     blueprint.add_app_template_filter(joined, "joined")
 
 

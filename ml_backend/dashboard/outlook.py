@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ml_backend.dashboard.progress_rows import Progress
 from ml_backend.loop.forecast import CurveForecast, Range, forecast_quality, why_not
@@ -75,6 +76,18 @@ class Outlook:
             return None
         low, _, high = self.curve.quality([10 * self.curve.votes])[:, 0]
         return float(low), float(high)
+
+    @property
+    def shown_votes(self) -> NDArray[np.float64]:
+        """Votes at which the forecast is drawn, from the first version on; none without a curve."""
+        if self.curve is None:
+            return np.zeros(0)
+        end = 3 * self.curve.votes
+        if self.needed is not None and self.needed.middle is not None:
+            wanted = 1.3 * (self.curve.votes + self.needed.middle)
+            end = max(end, min(wanted, 20 * self.curve.votes))
+        first = max(min(point.votes for point in self.points), 1.0)
+        return np.asarray(np.geomspace(first, end, 120))
 
 
 def wanted_of(text: str | None) -> float:

@@ -59,6 +59,7 @@ def create_people(context: DashboardContext) -> Blueprint:
             named=names is not None, problem=problem, said=said,
             active=bool(figure and rows.days_of(figure.data["days"], {})[0]),
             suspects=[one for one in table if one["suspicions"]] if may_act() else [],
+            compared=rows.compared_at(figure.data) if figure else None,
         )  # fmt: skip
 
     @blueprint.get("/")
@@ -72,11 +73,7 @@ def create_people(context: DashboardContext) -> Blueprint:
         account = current_account()
         assert account is not None
         try:
-            found = {
-                f"person {user['id']}": _called(user)
-                for user in LabelStudioClient.from_settings(context.settings).users()
-                if isinstance(user.get("id"), int)
-            }
+            found = rows.names_of(LabelStudioClient.from_settings(context.settings).users())
             # People from outside bring their names.
             others = [one["person"] for one in table_of(project_id)]
             found |= {name: name for name in others if not name.startswith("person ")}
@@ -169,8 +166,3 @@ def create_people(context: DashboardContext) -> Blueprint:
         return plot_response(drawn_days(days, stack, palette()))
 
     return blueprint
-
-
-def _called(user: dict[str, Any]) -> str:
-    whole = " ".join(str(user.get(part) or "") for part in ("first_name", "last_name")).strip()
-    return whole or str(user.get("email") or user.get("username") or f"user {user['id']}")

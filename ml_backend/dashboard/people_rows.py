@@ -47,6 +47,13 @@ def pseudonym(secret: str, project_id: int, person: str) -> str:
     return f"Annotator {signs}"
 
 
+def names_of(users: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what Label Studio's users are called, by ``person 12``."""
+    return {
+        f"person {user['id']}": _called(user) for user in users if isinstance(user.get("id"), int)
+    }
+
+
 def named(
     people: Iterable[Mapping[str, Any]],
     secret: str,
@@ -77,6 +84,14 @@ def named(
             }
         )
     return table
+
+
+def compared_at(data: Mapping[str, Any]) -> datetime | None:
+    """Return when people were last compared with one another; None where that is not told."""
+    try:
+        return datetime.fromisoformat(data["counted"]["at"])
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def ordered(table: Sequence[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
@@ -153,3 +168,8 @@ def days_of(
 
 def _share(hits: int, count: int) -> float | None:
     return hits / count if count else None
+
+
+def _called(user: Mapping[str, Any]) -> str:
+    whole = " ".join(str(user.get(part) or "") for part in ("first_name", "last_name")).strip()
+    return whole or str(user.get("email") or user.get("username") or f"user {user['id']}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from flask import Blueprint, Response, abort, request
 
 from ml_backend.dashboard import progress_rows as rows
@@ -9,6 +11,8 @@ from ml_backend.dashboard.login import PREFIX
 from ml_backend.dashboard.outlook import Outlook, outlook, wanted_of
 from ml_backend.dashboard.plots import palette, plot_response
 from ml_backend.dashboard.progress_plots import days_plot, forecast_plot, history_plot
+from ml_backend.dashboard.report import ReportOptions, make_report
+from ml_backend.dashboard.report_period import period_of
 from ml_backend.dashboard.site import DashboardContext, project_of, show
 from ml_backend.dashboard.tables import csv_response
 
@@ -62,6 +66,19 @@ def create_progress(context: DashboardContext) -> Blueprint:
             for row in rows.point_rows(store, project_id)
         ]
         return plot_response(history_plot(points, palette()))
+
+    @blueprint.get("/report.html")
+    def report_file(project_id: int) -> Response:
+        project = project_of(store, project_id)
+        period = period_of(datetime.now(UTC))
+        wanted = wanted_of(request.args.get("accuracy"))
+        # A file is passed on, so people go by pseudonyms in it whoever asks.
+        options = ReportOptions(period, wanted, request.args.get("control", ""))
+        made = make_report(store, project, options, context.maker)
+        response = Response(made, mimetype="text/html")
+        name = f"galaxyloop-report-{project_id}-{period.last}.html"
+        response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
 
     @blueprint.get("/classes.csv")
     def classes_file(project_id: int) -> Response:

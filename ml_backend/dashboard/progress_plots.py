@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-import numpy as np
-
 from ml_backend.dashboard.outlook import Outlook
 from ml_backend.dashboard.plots import Palette, new_plot
 from ml_backend.dashboard.progress_rows import person_shown
@@ -66,11 +64,7 @@ def forecast_plot(found: Outlook, colours: Palette) -> Any:
     votes = [point.votes for point in found.points]
     quality = [point.quality for point in found.points]
     if found.curve is not None:
-        end = 3 * found.curve.votes
-        if found.needed is not None and found.needed.middle is not None:
-            end = max(end, min(1.3 * (found.curve.votes + found.needed.middle),
-                               20 * found.curve.votes))  # fmt: skip
-        grid = np.geomspace(max(min(votes), 1.0), end, 120)
+        grid = found.shown_votes
         low, middle, high = found.curve.quality(grid)
         plot.varea(
             x=grid, y1=low, y2=high, fill_color=colours.accent, fill_alpha=0.18,

@@ -110,8 +110,17 @@ def _told(opinion: object) -> str:
     return label if confidence is None else f"{label} ({100 * confidence:.0f} %)"
 
 
+def is_held_back(state: GalaxyState) -> bool:
+    """Tell whether people are served the galaxy without what the model says of it."""
+    told = [answer for answer in state.answers.values() if isinstance(answer, dict)]
+    return any(answer.get("blind") is True for answer in told)
+
+
 def suggestion_of(state: GalaxyState) -> tuple[str, float | None]:
-    """Return what was suggested in the queue, and its calibrated confidence."""
+    """Return what the model said when the queue was made, and its calibrated confidence.
+
+    People are not shown it where it `is_held_back`.
+    """
     labels, least = [], None
     for answer in state.answers.values():
         if isinstance(answer, dict) and answer.get("labels"):
@@ -128,8 +137,8 @@ def suggestion_of(state: GalaxyState) -> tuple[str, float | None]:
 def columns() -> Sequence[str]:
     """Return the names of the columns of the queue's CSV."""
     return (
-        "place", "task", "arm", "suggested", "confidence", "uncertainty", "interest", "people",
-        "people_say", "wish", "wished_by", "reason",
+        "place", "task", "arm", "suggested", "held_back", "confidence", "uncertainty", "interest",
+        "people", "people_say", "wish", "wished_by", "reason",
     )  # fmt: skip
 
 
@@ -137,7 +146,7 @@ def row_of(state: GalaxyState, number: int | None) -> Sequence[object]:
     """Return a row of the queue's CSV."""
     label, confidence = suggestion_of(state)
     return (
-        number, state.task_id, state.arm, label, confidence, state.uncertainty, state.interest,
-        state.people, state.said.label if state.said else None, state.wish, state.wished_by,
-        reason_of(state),
+        number, state.task_id, state.arm, label, "yes" if is_held_back(state) else "no",
+        confidence, state.uncertainty, state.interest, state.people,
+        state.said.label if state.said else None, state.wish, state.wished_by, reason_of(state),
     )  # fmt: skip

@@ -27,6 +27,8 @@ IGNORE_SKIPPED = "IGNORE_SKIPPED"
 REQUEUE_FOR_ME = "REQUEUE_FOR_ME"
 
 _CLOSE_EVERY = 4
+_MOST_STUMBLES = 2
+"""Answers 500 after which Label Studio itself is taken to be ill."""
 
 
 class TaskClient(Protocol):
@@ -177,6 +179,7 @@ def steer(
     gone: list[int] = []
     refused: list[int] = []
     problem = ""
+    stumbled = 0
     for change in wanted:
         if clock() - began >= seconds:
             break
@@ -188,7 +191,9 @@ def steer(
             if error.status == 404:
                 gone.append(change.task_id)
                 continue
-            if error.status == 400:
+            # One task that Label Studio stumbles over must not keep the others for ever.
+            stumbled += error.status == 500
+            if error.status == 400 or (error.status == 500 and stumbled <= _MOST_STUMBLES):
                 refused.append(change.task_id)
                 problem = problem or f"Label Studio refuses to change a task: {error}"
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +12,10 @@ from sqlalchemy import select
 from ml_backend.labelstudio.config import parse_controls
 from ml_backend.loop.candidates import Candidate, kept_candidate
 from ml_backend.loop.consensus import Consensus, consensus
+from ml_backend.loop.counting_votes import CountingVote, cast_votes
 from ml_backend.loop.gate import compare
 from ml_backend.loop.learning import UnseenLosses
 from ml_backend.loop.plans import learned_controls
-from ml_backend.loop.pool import cast_votes
 from ml_backend.loop.project_lvm import seen_tasks
 from ml_backend.loop.training import Unseen, unseen_by
 from ml_backend.loop.trial import without
@@ -107,10 +106,14 @@ def _votes(store: Store, project: Project) -> dict[str, Consensus]:
         if len(tasks) > MOST_TASKS:
             rng = np.random.default_rng(store.settings.seed)
             tasks = np.sort(rng.choice(tasks, MOST_TASKS, replace=False))
-        rows: list[Any] = []
+        rows: list[CountingVote] = []
         for start in range(0, len(tasks), _AT_ONCE):
             part = tasks[start : start + _AT_ONCE].tolist()
-            rows += session.execute(select(*columns).where(*counts, Vote.task_id.in_(part))).all()
+            query = select(*columns).where(*counts, Vote.task_id.in_(part))
+            rows += [
+                CountingVote(*row[:4], tuple(row[4]), row[5].timestamp() if row[5] else 0.0)
+                for row in session.execute(query)
+            ]
     return consensus(cast_votes(rows), controls)
 
 

@@ -6,26 +6,33 @@ is expected to spare (`models.crowd.value`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ml_backend.loop.crowd_views import View
 from ml_backend.loop.pool import Pool
 from ml_backend.loop.settling import OPEN, Settled
 from ml_backend.store.crowd_tables import Wish
 from ml_backend.store.database import Store
-from ml_backend.store.tables import Version
+from ml_backend.store.tables import Version, Vote
 from models.crowd.value import first_vote_gain, learning_gain
 from models.heads.base import Head
 
 Ids = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
+
+CHECKED_VOTES = 10
+"""Votes of a person beside another's, below which little is known of the person."""
+
+CHECKING = 0.25
+"""Share of the places for second votes while somebody is little known."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,8 @@ class Demand:
         What is thought of the answered tasks, by control.
     learning : float
         Wrong answers of the model that a label of an average task spares elsewhere.
+    checking : float
+        Share of the places that is kept for second votes, so that people can be told apart.
     """
 
     wanted: Bools
@@ -55,6 +64,7 @@ class Demand:
     postponed: Ids = field(default_factory=lambda: np.zeros(0, np.int64))
     views: dict[str, View] = field(default_factory=dict)
     learning: float = 0.0
+    checking: float = 0.0
 
 
 def plain_demand(pool: Pool) -> Demand:
@@ -88,6 +98,7 @@ def demand_of(store: Store, project_id: int, pool: Pool, settled: Settled, crowd
         wanted[rows[inside]] = settled.states[inside] == OPEN
         gain[rows[inside]] = settled.gains[inside]
         learning = _learning(store, project_id, pool)
+    checking = _checking(store, project_id, settled) if crowded else 0.0
     wanted[named["expert"]] = False
     return Demand(
         wanted,
@@ -97,6 +108,7 @@ def demand_of(store: Store, project_id: int, pool: Pool, settled: Settled, crowd
         named["postpone"][wanted[named["postpone"]]],
         dict(settled.views),
         learning,
+        checking,
     )
 
 
@@ -131,7 +143,12 @@ def first_gains(demand: Demand, heads: Mapping[str, Head], pool: Pool, rows: Ids
 
 
 def merged(
-    first: Ids, first_gain: Doubles, again: Ids, again_gain: Doubles, places: int
+    first: Ids,
+    first_gain: Doubles,
+    again: Ids,
+    again_gain: Doubles,
+    places: int,
+    checking: float = 0.0,
 ) -> list[tuple[int, bool]]:
     """Merge tasks that want a first vote with ones that want one more, by what a click is worth.
 
@@ -147,6 +164,8 @@ def merged(
     again_gain : float64 [a]
     places : int
         How many are returned at most.
+    checking : float
+        Least share of further votes among the first places, however many, in [0, 1].
 
     Returns
     -------
@@ -157,8 +176,50 @@ def merged(
     rows = np.concatenate([first, again])
     more = np.arange(len(rows)) >= len(first)
     # Equal values: first votes first, each kind in its order.
-    order = np.argsort(-worth, kind="stable")[:places]
-    return list(zip(rows[order].tolist(), more[order].tolist(), strict=True))
+    order = np.argsort(-worth, kind="stable")
+    queue = list(zip(rows[order].tolist(), more[order].tolist(), strict=True))
+    return _with_checks(queue, checking)[:places] if checking > 0 else queue[:places]
+
+
+def _with_checks(queue: Sequence[tuple[int, bool]], share: float) -> list[tuple[int, bool]]:
+    """Move further votes forward where fewer than their share would come."""
+    further = deque(pair for pair in queue if pair[1])
+    first = deque(pair for pair in queue if not pair[1])
+    place = {pair: at for at, pair in enumerate(queue)}
+    found: list[tuple[int, bool]] = []
+    checks = 0
+    while further or first:
+        due = bool(further) and checks < int(share * (len(found) + 1))
+        if not first or (further and (due or place[further[0]] < place[first[0]])):
+            found.append(further.popleft())
+            checks += 1
+        else:
+            found.append(first.popleft())
+    return found
+
+
+def _checking(store: Store, project_id: int, settled: Settled) -> float:
+    """Return the share of places for second votes: none once those who vote most are known.
+
+    By what a click is worth alone, galaxies would get first votes for long, and nobody's
+    reliability would be known when it is needed. Of a person alone nothing can be known, and
+    those who come once stay strangers: it is enough that people known by `CHECKED_VOTES` gave
+    half of the votes that stand beside another's.
+    """
+    views = list(settled.views.values())
+    if not views:
+        return 0.0
+    if all(view.persons for view in views):
+        checked = [np.max([part.crowd.votes_of_person for part in view.parts], 0) for view in views]
+        known = [votes[votes >= CHECKED_VOTES].sum() >= votes.sum() / 2 for votes in checked]
+        return 0.0 if all(known) else CHECKING
+    with store.reading() as session:
+        people = session.scalar(
+            select(func.count(Vote.annotator.distinct())).where(
+                Vote.project_id == project_id, ~Vote.skipped
+            )
+        )
+    return CHECKING if (people or 0) > 1 else 0.0
 
 
 def _either(share: npt.NDArray[Any]) -> npt.NDArray[Any]:

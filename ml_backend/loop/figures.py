@@ -6,7 +6,8 @@ project with a million tasks costs one row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -56,12 +57,14 @@ def keep_figures(
 ) -> None:
     """Count all figures of a project and keep them; one that fails costs only itself."""
     context = FigureContext(store, project_id, config, pool, now or datetime.now(UTC))
-    made: dict[str, Mapping[str, Any]] = {}
+    made: dict[str, dict[str, Any]] = {}
     for name, maker in MAKERS.items():
         try:
-            made[name] = maker(context)
+            # Here, and not where all are written: one that is no JSON (NaN is none to PostgreSQL)
+            # must not take the others, or the round, with it.
+            made[name] = json.loads(json.dumps(maker(context), allow_nan=False))
         except Exception:  # noqa: BLE001
             _log.exception("figure_failed", project=project_id, figure=name)
     with store.session() as session:
         for name, data in made.items():
-            session.merge(Figure(project_id=project_id, name=name, at=context.now, data=dict(data)))
+            session.merge(Figure(project_id=project_id, name=name, at=context.now, data=data))

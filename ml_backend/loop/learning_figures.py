@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ml_backend.loop.consensus import Consensus
 from ml_backend.loop.drafts import champion_of
 from ml_backend.loop.plans import head_plans, learned_controls
 from ml_backend.loop.random_order import labels_saved, measured_again
+from ml_backend.loop.recounting import counted_mark, still_holds
 from ml_backend.loop.reliability import confusion_matrices, measured, reliability_diagram
 from ml_backend.loop.training import Unseen
 from ml_backend.store.figures import kept_figure
@@ -71,7 +73,11 @@ def learning_figure(context: FigureContext) -> dict[str, Any]:
             unseen = candidate.unseen.get(name)
             if unseen is None or unseen.labels != votes.labels or not len(votes):
                 continue
-            controls[name], errors[source][name] = _control(context, votes, unseen)
+            found = _as_before(before, source, name, context.pool.votes, context.now)
+            if found is None:
+                found = _control(context, votes, unseen)
+                found[0]["counted"] = counted_mark(context.pool.votes, context.now, source)
+            controls[name], errors[source][name] = found
             was = earlier.get(name) if isinstance(earlier, Mapping) else None
             saved[name] = _saved(context, votes, unseen, was)
     return {
@@ -81,6 +87,21 @@ def learning_figure(context: FigureContext) -> dict[str, Any]:
         "controls": controls,
         "saved": saved,
     }
+
+
+def _as_before(
+    before: Mapping[str, Any], source: str, control: str, votes: int, now: datetime
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return what was measured of the same version's control while hardly a vote is new."""
+    controls, told = before.get("controls"), before.get("measured")
+    shown = controls.get(control) if isinstance(controls, Mapping) else None
+    of = told.get(source) if isinstance(told, Mapping) else None
+    errors = of.get(control) if isinstance(of, Mapping) else None
+    if not isinstance(shown, Mapping) or not isinstance(errors, Mapping):
+        return None
+    if not still_holds(shown.get("counted"), votes, now, source):
+        return None
+    return dict(shown), dict(errors)
 
 
 def _curve(versions: list[Version], control: str) -> list[dict[str, Any]]:

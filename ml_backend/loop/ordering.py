@@ -181,7 +181,7 @@ def _joined(
         return [*order.tolist(), *again.tolist()], [*drawn.tolist(), *[False] * len(again)]
     best = again[np.argsort(-demand.gain[again], kind="stable")]
     worth = first_gains(demand, heads, pool, ranked)
-    both = merged(ranked, worth, best, demand.gain[best], options.top_k)
+    both = merged(ranked, worth, best, demand.gain[best], options.top_k, demand.checking)
     firsts = np.array([row for row, more in both if not more], np.int64)
     order, drawn = interleave(firsts, at_random, options.audit_fraction)
     turn = iter(zip(order.tolist(), drawn.tolist(), strict=True))

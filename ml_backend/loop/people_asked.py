@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 
+from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Vote
 
@@ -64,16 +65,24 @@ def people_asked(store: Store, project_id: int, controls: Sequence[str]) -> Peop
             .where(Vote.skipped | Vote.control.in_(controls))
             .distinct()
         ).all()
-    if not rows:
+        outside = session.execute(
+            select(OutsideVote.task_id, OutsideVote.person)
+            .where(OutsideVote.project_id == project_id, OutsideVote.control.in_(controls))
+            .distinct()
+        ).all()
+    if not (rows or outside):
         none = np.zeros(0, np.int64)
         return PeopleAsked(none, none, none)
-    # A person of whom Label Studio tells nothing is told by the annotation.
-    tasks = np.array([row.task_id for row in rows], np.int64)
+    # A person of whom Label Studio tells nothing is told by the annotation, one from outside by
+    # a number of its own.
+    strangers = {name: 2**62 + at for at, name in enumerate({row.person for row in outside})}
+    tasks = np.array([row.task_id for row in (*rows, *outside)], np.int64)
     people = np.array(
-        [row.annotator if row.annotator is not None else -1 - row.annotation_id for row in rows],
+        [row.annotator if row.annotator is not None else -1 - row.annotation_id for row in rows]
+        + [strangers[row.person] for row in outside],
         np.int64,
     )
-    skips = np.array([row.skipped for row in rows], np.bool_)
+    skips = np.array([row.skipped for row in rows] + [False] * len(outside), np.bool_)
     # Answers sort before skips, and the first row of each person counts.
     order = np.lexsort((skips, people, tasks))
     tasks, people, skips = tasks[order], people[order], skips[order]

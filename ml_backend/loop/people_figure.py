@@ -15,10 +15,12 @@ from ml_backend.loop.anchoring import MOST_VERSIONS, anchoring, by_person
 from ml_backend.loop.checked_answers import by_known, by_others
 from ml_backend.loop.peers import Peers, peer_kappa, peers_of
 from ml_backend.loop.people_agreement import control_agreement, number_of, paired_agreement
+from ml_backend.loop.people_kept import moved_on, people_tallies, with_mark
 from ml_backend.loop.people_votes import PeopleVotes, people_votes
 from ml_backend.loop.suspicions import suspicions
 from ml_backend.store.crowd_tables import Skill
 from ml_backend.store.database import Store
+from ml_backend.store.figures import kept_figure
 from ml_backend.store.tables import Ranking
 
 if TYPE_CHECKING:
@@ -38,7 +40,15 @@ DAY = 86400.0
 
 
 def make_people(context: FigureContext) -> dict[str, Any]:
-    """Count everything that the page for people shows."""
+    """Count everything that the page for people shows, the dear parts not in every round."""
+    store, project_id = context.store, context.project_id
+    tallies = people_tallies(store, project_id)
+    kept = kept_figure(store, project_id, "people")
+    same = None if kept is None else moved_on(kept.data, tallies, context.now)
+    return same or with_mark(_counted(context), tallies, context.now)
+
+
+def _counted(context: FigureContext) -> dict[str, Any]:
     store, project_id = context.store, context.project_id
     votes = people_votes(store, project_id)
     choices = [c for c in context.config.answered if isinstance(c, ChoicesControl)]

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ml_backend.labelstudio.config import ChoicesControl, LabelConfig
+from ml_backend.labelstudio.config import LabelConfig
 from ml_backend.loop.acquisition import audit_order
-from ml_backend.loop.consensus import CastVote, Consensus, consensus
+from ml_backend.loop.consensus import Consensus, consensus
+from ml_backend.loop.counting_votes import cast_votes, counting_votes, known_answers
 from ml_backend.loop.lessons import Lessons, load_lessons
 from ml_backend.loop.plans import counted_controls, head_plans, learned_controls
-from ml_backend.store.crowd_tables import Gold, OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.embeddings import EmbeddingStore
 from ml_backend.store.rows import StoredRows
@@ -123,9 +121,9 @@ def load_pool(
     open_ = np.array([not task.is_labeled for task in tasks], np.bool_)[found]
 
     plans = head_plans(config)
-    cast = cast_votes(used, sources)
-    agreed = consensus(cast, counted_controls(config), golds)
-    lessons = {plan.name: load_lessons(store, project_id, plan, agreed, cast) for plan in plans}
+    votes = cast_votes(used, sources)
+    agreed = consensus(votes, counted_controls(config), golds)
+    lessons = {plan.name: load_lessons(store, project_id, plan, agreed, votes) for plan in plans}
     marks = sum(
         int(lessons[plan.name].weights.sum()) for plan in plans if plan.learns == "opinions"
     )
@@ -156,126 +154,6 @@ def _drawn(session: Session, project_id: int, config: LabelConfig) -> list[int]:
         Vote.project_id == project_id, Vote.audit, ~Vote.skipped, Vote.control.in_(names)
     )
     return list(session.scalars(chosen))
-
-
-def counting_votes(
-    session: Session, project_id: int, controls: Sequence[ChoicesControl]
-) -> list[Any]:
-    """Return the votes that count, by annotation and control, then those from outside.
-
-    Left out are skips, and votes on controls or labels that are none of `controls`'.
-    """
-    given = session.execute(
-        select(
-            Vote.annotation_id,
-            Vote.control,
-            Vote.task_id,
-            Vote.annotator,
-            Vote.labels,
-            Vote.updated_at,
-            Vote.audit,
-        )
-        .where(Vote.project_id == project_id, ~Vote.skipped)
-        .order_by(Vote.annotation_id, Vote.control)
-    ).all()
-    labels = {control.name: set(control.labels) for control in controls}
-    return [
-        vote
-        for vote in itertools.chain[Any](given, _outside(session, project_id))
-        if vote.control in labels and (not vote.labels or labels[vote.control] & set(vote.labels))
-    ]
-
-
-class _Outside(NamedTuple):
-    """A vote that was not cast in Label Studio, in the form of those that were."""
-
-    annotation_id: str
-    control: str
-    task_id: int
-    annotator: str
-    labels: list[str]
-    updated_at: datetime | None
-    audit: bool = False
-
-
-def _outside(session: Session, project_id: int) -> list[_Outside]:
-    """Return the choices among the votes from outside; tasks that are gone have none."""
-    rows = session.execute(
-        select(
-            OutsideVote.source,
-            OutsideVote.classification,
-            OutsideVote.control,
-            OutsideVote.task_id,
-            OutsideVote.person,
-            OutsideVote.labels,
-            OutsideVote.created_at,
-        )
-        .where(OutsideVote.project_id == project_id, OutsideVote.answer.is_(None))
-        .order_by(OutsideVote.id)
-    )
-    return [
-        _Outside(
-            f"{row.source} {row.classification}",
-            row.control,
-            row.task_id,
-            row.person,
-            row.labels,
-            row.created_at,
-        )
-        for row in rows
-    ]
-
-
-def known_answers(
-    session: Session, project_id: int
-) -> tuple[dict[tuple[int, str], tuple[str, ...]], frozenset[int]]:
-    """Return the known answers to lists of choices, and the annotations that they come from."""
-    rows = session.execute(
-        select(Gold.task_id, Gold.control, Gold.labels, Gold.annotation_id).where(
-            Gold.project_id == project_id, Gold.answer.is_(None)
-        )
-    ).all()
-    flagged = session.scalars(
-        select(Vote.annotation_id).where(Vote.project_id == project_id, Vote.ground_truth)
-    ).all()
-    return (
-        {(row.task_id, row.control): tuple(row.labels) for row in rows},
-        frozenset(row.annotation_id for row in rows if row.annotation_id is not None)
-        | frozenset(flagged),
-    )
-
-
-def cast_votes(votes: Iterable[Any], sources: Collection[int] = ()) -> list[CastVote]:
-    """Return votes from `counting_votes` as the consensus takes them.
-
-    Parameters
-    ----------
-    votes : iterable of rows
-    sources : collection of int
-        Annotations that known answers come from.
-    """
-    return [
-        CastVote(
-            vote.task_id,
-            person_of(vote.annotator, vote.annotation_id),
-            vote.control,
-            tuple(vote.labels),
-            vote.updated_at.timestamp() if vote.updated_at else 0.0,
-            is_known=vote.annotation_id in sources,
-        )
-        for vote in votes
-    ]
-
-
-def person_of(annotator: int | str | None, annotation_id: int | str) -> str:
-    """Return the name that the loop gives to who voted.
-
-    Label Studio's users have numbers; people from outside bring their name; who has neither is
-    told apart by the annotation.
-    """
-    if isinstance(annotator, str):
-        return annotator
-    return f"person {annotator}" if annotator else f"annotation {annotation_id}"
 
 
 def _audited(task_ids: Ids, voted: Ids, drawn: list[int], seed: int) -> frozenset[int]:

@@ -1,6 +1,6 @@
 """Counts of a project by the database: tasks by state, votes by day and by person.
 
-One pass over the tasks and one over the votes, whatever their number.
+Tasks and verdicts are counted in indices, votes are in kept tallies.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Date, case, cast, func, select
+from sqlalchemy import ColumnElement, Date, cast, func, select
 from sqlalchemy.orm import Session
 
 from ml_backend.store.crowd_tables import OutsideVote, Verdict
-from ml_backend.store.tables import Task, Vote
+from ml_backend.store.dashboard_tables import VoteTally
+from ml_backend.store.tables import Task
+from ml_backend.store.vote_tallies import NOBODY
 
 MOST_IN_PLOT = 7
 """People with a series of their own in the votes per day; all others are one."""
@@ -50,48 +52,44 @@ def task_counts(session: Session, project_id: int) -> dict[str, int]:
     """Count tasks: ``tasks``, ``unusable``, ``done`` (Label Studio serves them no more), and by
     verdict ``retired``, ``expert`` and ``open`` (asked about, and more votes are wanted).
     """
-    row = session.execute(
-        select(
-            func.count(),
-            func.sum(case((Task.problem.is_not(None), 1), else_=0)),
-            func.sum(case((Task.is_labeled, 1), else_=0)),
-        ).where(Task.project_id == project_id, ~Task.removed)
-    ).one()
-    states = session.execute(
-        select(Verdict.state, func.count())
-        .join(Task, Task.id == Verdict.task_id)
-        .where(Verdict.project_id == project_id, Verdict.people > 0, ~Task.removed)
-        .group_by(Verdict.state)
-    ).all()
-    found = {str(state): int(count) for state, count in states}
+    mine = (Task.project_id == project_id, ~Task.removed)
+
+    def count(*further: ColumnElement[bool]) -> int:
+        return int(session.scalar(select(func.count()).where(*mine, *further)) or 0)
+
+    found = _verdicts(session, project_id)
     return {
-        "tasks": int(row[0]),
-        "unusable": int(row[1] or 0),
-        "done": int(row[2] or 0),
+        "tasks": count(),
+        "unusable": count(Task.problem.is_not(None)),
+        "done": count(Task.is_labeled.expression),
         **{state: found.get(state, 0) for state in ("retired", "expert", "open")},
     }
 
 
+def _verdicts(session: Session, project_id: int) -> dict[str, int]:
+    """Count the verdicts of tasks that are there: of all, less those of the few that are gone."""
+    asked = (Verdict.project_id == project_id, Verdict.people > 0)
+    query = select(Verdict.state, func.count()).where(*asked).group_by(Verdict.state)
+    found = {str(state): int(count) for state, count in session.execute(query)}
+    gone = select(Task.id).where(Task.project_id == project_id, Task.removed)
+    for state, count in session.execute(query.where(Verdict.task_id.in_(gone))):
+        found[str(state)] -= int(count)
+    return found
+
+
 def people_counts(session: Session, project_id: int) -> list[PersonCounts]:
-    """Count votes and skips by person and UTC day, those with the most votes first."""
+    """Return votes and skips by person and UTC day, those with the most votes first.
+
+    Those of Label Studio are as the tallies have them (see `store.vote_tallies`).
+    """
     found: dict[str, PersonCounts] = {}
-    day = _utc_day(session, Vote.created_at)
-    rows = session.execute(
-        select(
-            Vote.annotator,
-            day,
-            Vote.skipped,
-            func.count(),
-            func.sum(Vote.lead_time),
-            func.count(Vote.lead_time),
-        )
-        .where(Vote.project_id == project_id)
-        .group_by(Vote.annotator, day, Vote.skipped)
-    )
-    for annotator, on, skipped, count, seconds, timed in rows:
-        name = f"person {annotator}" if annotator is not None else "not known"
+    told = (VoteTally.annotator, VoteTally.day, VoteTally.skipped, VoteTally.votes,
+            VoteTally.seconds, VoteTally.timed)  # fmt: skip
+    tallies = session.execute(select(*told).where(VoteTally.project_id == project_id)).all()
+    for annotator, on, skipped, count, seconds, timed in tallies:
+        name = "not known" if annotator == NOBODY else f"person {annotator}"
         one = found.setdefault(name, PersonCounts(name))
-        _count(one, on, bool(skipped), int(count), seconds, int(timed))
+        _count(one, on or None, skipped, count, seconds, timed)
     day = _utc_day(session, OutsideVote.created_at)
     rows = session.execute(
         select(

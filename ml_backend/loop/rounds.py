@@ -245,7 +245,7 @@ def _usable(work: RoundWork, champion: Version | None) -> Candidate | None:
 def _queue_low(work: RoundWork, champion: Version) -> bool:
     """Whether open tasks wait unranked while the champion's queue has room or runs out."""
     top_k = int(work.store.projects.option(work.project, "top_k"))
-    free = tasks_waiting(work) if work.crowded else work.pool.free.tolist()
+    free = tasks_waiting(work)
     if float(work.store.projects.option(work.project, "gold_fraction")) > 0:
         # Golds are mixed in at their rate: those left over want no new order.
         golds = golds_to_serve(work.store, work.project_id, work.store.settings.seed)

@@ -65,14 +65,24 @@ def steer_votes(work: RoundWork) -> SteerReport | None:
 
 
 def tasks_waiting(work: RoundWork) -> list[int]:
-    """Return the tasks that Label Studio serves and that want a vote by their last verdict."""
+    """Return the tasks that Label Studio serves and that an order would hold.
+
+    In a crowd, those are wanted whose last verdict says so; else those without an answer. One that
+    waits for an expert is in no order.
+    """
     with work.store.reading() as session:
+        for_experts = session.scalars(
+            select(Wish.task_id).where(Wish.project_id == work.project_id, Wish.kind == "expert")
+        ).all()
+        if not work.crowded:
+            return sorted(set(work.pool.free.tolist()) - set(for_experts))
         done = session.scalars(
             select(Verdict.task_id).where(
                 Verdict.project_id == work.project_id, Verdict.state != "open"
             )
         ).all()
-    return sorted(set(work.pool.task_ids[work.pool.is_open].tolist()) - set(done))
+    served = work.pool.task_ids[work.pool.is_open].tolist()
+    return sorted(set(served) - set(done) - set(for_experts))
 
 
 def changes_wanted(
@@ -85,8 +95,8 @@ def changes_wanted(
     store : Store
     project_id : int
     crowded : bool
-        Several people may be asked about a galaxy; else nothing is closed, and only galaxies
-        with a known answer are opened again.
+        Several people may be asked about a galaxy; else nothing is closed, and only the order's
+        golds are opened again.
     skip_queue : str
         What Label Studio does with skipped tasks in this project.
     """
@@ -99,15 +109,17 @@ def changes_wanted(
         done = select(Verdict.task_id).where(
             Verdict.project_id == project_id, Verdict.state != "open"
         )
-        again = Task.id.not_in(done) | Task.id.in_(known_answers)
-        # Verdicts may be newer than the order. Galaxies with a known answer stand in it to be
-        # answered, though nothing about them is in doubt.
+        # Verdicts may be newer than the order. Galaxies that stand in it as golds are there to be
+        # answered, though nothing about them is in doubt; those whose answer became known since
+        # (an expert's, a flag) are done.
+        gold = (Ranking.arm == "gold") & Task.id.in_(known_answers)
+        again = Task.id.not_in(done) | gold
         ranked = session.execute(
             select(*columns)
             .join(Ranking, Ranking.task_id == Task.id)
             .where(Ranking.version == (champion.name if champion else ""), *mine)
             .where(Task.id.not_in(expert))
-            .where(again if crowded else Task.id.in_(known_answers))
+            .where(again if crowded else gold)
             .order_by(Ranking.place)
         ).all()
         finished = session.execute(

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 from sqlalchemy import case, delete, func, select, update
+from sqlalchemy.orm import Session
 
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.config import parse_controls
@@ -23,6 +25,7 @@ from ml_backend.loop.served import time_of
 from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Project, Task, Vote
+from ml_backend.store.vote_tallies import are_whole, count_anew, tallied
 
 OVERLAP_SECONDS = 15.0
 """How far before the latest change seen we read again: a slow transaction shows up late."""
@@ -165,7 +168,7 @@ def reconcile(
     latest, seen = known.reconciled_until, set[int]()
     for batch in _batches(client.tasks(project_id, updated_since=since), _BATCH):
         tasks = [task for task in batch if isinstance(task.get("id"), int)]
-        with store.session() as session:
+        with store.session() as session, _keeping_tallies(session, project_id, tasks, full):
             take_in(session, project_id, tasks, config, report, known)
         for task in tasks:
             seen.add(task["id"])
@@ -178,6 +181,10 @@ def reconcile(
         ids = client.task_ids(project_id)
         report.tasks_removed = _remove_others(store, project_id, ids, report)
 
+    with store.session() as session:
+        # What changed without them is found here; a round that dies before comes again.
+        if full or not are_whole(session, project_id):
+            count_anew(session, project_id)
     # Before the time is kept: a round that dies here reads the same flags again.
     take_ground_truths(store, project_id)
     fields: dict[str, Any] = {"reconciled_until": latest, "reconciled_at": began}
@@ -197,6 +204,13 @@ def reconcile(
     return report
 
 
+def _keeping_tallies(
+    session: Session, project_id: int, tasks: list[dict[str, Any]], full: bool
+) -> AbstractContextManager[None]:
+    # All tasks of a large project one by one would take longer than to count at the end.
+    return nullcontext() if full else tallied(session, project_id, [task["id"] for task in tasks])
+
+
 def _remove_others(store: Store, project_id: int, ids: set[int], report: ReconcileReport) -> int:
     with store.reading() as session:
         ours = session.scalars(
@@ -206,7 +220,8 @@ def _remove_others(store: Store, project_id: int, ids: set[int], report: Reconci
     for batch in _batches(gone, _BATCH):
         with store.session() as session:
             session.execute(update(Task).where(Task.id.in_(batch)).values(removed=True))
-            votes = session.execute(delete(Vote).where(Vote.task_id.in_(batch)))
+            with tallied(session, project_id, batch):
+                votes = session.execute(delete(Vote).where(Vote.task_id.in_(batch)))
             report.votes_removed += int(votes.rowcount)  # type: ignore[attr-defined]
             outside = session.execute(delete(OutsideVote).where(OutsideVote.task_id.in_(batch)))
             report.votes_removed += int(outside.rowcount)  # type: ignore[attr-defined]

@@ -60,7 +60,7 @@ class Verdict(Base):
     """Whether a task has votes enough."""
 
     __tablename__ = "verdicts"
-    __table_args__ = (Index("ix_verdicts_project_state", "project_id", "state"),)
+    __table_args__ = (Index("ix_verdicts_project_state", "project_id", "state", "people"),)
 
     task_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))

@@ -22,6 +22,26 @@ class Figure(Base):
     data: Mapped[dict[str, Any]] = mapped_column(default=dict)
 
 
+class VoteTally(Base):
+    """Votes, or skips, of one person on one day; kept up by `store.vote_tallies`."""
+
+    __tablename__ = "vote_tallies"
+
+    project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    annotator: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """Label Studio's user; 0 where it names nobody."""
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    """UTC (``2026-11-23``); empty where the time is not known."""
+    skipped: Mapped[bool] = mapped_column(primary_key=True)
+    votes: Mapped[int]
+    """Rows of `Vote`."""
+    annotations: Mapped[int]
+    seconds: Mapped[float]
+    """Sum of the lead times that are known."""
+    timed: Mapped[int]
+    """Votes whose lead time is known."""
+
+
 class ProgressPoint(Base):
     """How far a project was after a round."""
 

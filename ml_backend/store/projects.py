@@ -13,7 +13,9 @@ from sqlalchemy.orm import Session
 from ml_backend.errors import StoreError
 from ml_backend.settings import Settings
 from ml_backend.store.crowd_tables import OutsideVote
+from ml_backend.store.dashboard_tables import VoteTally
 from ml_backend.store.tables import Project, Task, Vote
+from ml_backend.store.vote_tallies import NOBODY, are_whole
 
 OPTIONS = (
     "strategy",
@@ -129,21 +131,55 @@ class ProjectStore:
         """
         with self._read() as session:
             tasks = select(func.count()).where(Task.project_id == project_id, ~Task.removed)
-            votes = select(func.count()).where(Vote.project_id == project_id)
-            people = select(func.count(Vote.annotator.distinct()))
-            notes = select(func.count(Vote.annotation_id.distinct()))
-            answered = Vote.project_id == project_id, ~Vote.skipped
+            outside = select(func.count()).where(OutsideVote.project_id == project_id)
 
             def count(query: Any) -> int:
                 return int(session.scalar(query) or 0)
 
-            return {
+            found = {
                 "tasks": count(tasks),
                 "labeled": count(tasks.where(Task.is_labeled)),
                 "broken": count(tasks.where(Task.problem.is_not(None))),
-                "votes": count(votes.where(~Vote.skipped)),
-                "annotations": count(notes.where(*answered)),
-                "skips": count(votes.where(Vote.skipped)),
-                "annotators": count(people.where(*answered)),
-                "outside": count(select(func.count()).where(OutsideVote.project_id == project_id)),
+                "outside": count(outside),
             }
+            counted = _by_tallies if are_whole(session, project_id) else _by_votes
+            return found | counted(session, project_id)
+
+
+def _by_tallies(session: Session, project_id: int) -> dict[str, int]:
+    told = session.execute(
+        select(
+            func.sum(VoteTally.votes),
+            func.sum(VoteTally.annotations),
+            func.count(VoteTally.annotator.distinct()),
+        ).where(VoteTally.project_id == project_id, ~VoteTally.skipped)
+    ).one()
+    mine = (VoteTally.project_id == project_id, ~VoteTally.skipped)
+    nobody = select(func.count()).where(*mine, VoteTally.annotator == NOBODY)
+    skips = select(func.sum(VoteTally.votes)).where(
+        VoteTally.project_id == project_id, VoteTally.skipped
+    )
+    return {
+        "votes": int(told[0] or 0),
+        "annotations": int(told[1] or 0),
+        "annotators": int(told[2] or 0) - bool(session.scalar(nobody)),
+        "skips": int(session.scalar(skips) or 0),
+    }
+
+
+def _by_votes(session: Session, project_id: int) -> dict[str, int]:
+    """Count where no tallies have been made yet."""
+    told = session.execute(
+        select(
+            func.count(),
+            func.count(Vote.annotation_id.distinct()),
+            func.count(Vote.annotator.distinct()),
+        ).where(Vote.project_id == project_id, ~Vote.skipped)
+    ).one()
+    skips = select(func.count()).where(Vote.project_id == project_id, Vote.skipped)
+    return {
+        "votes": int(told[0]),
+        "annotations": int(told[1]),
+        "annotators": int(told[2]),
+        "skips": int(session.scalar(skips) or 0),
+    }

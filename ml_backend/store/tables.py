@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
@@ -95,7 +96,17 @@ class Task(Base):
     """A Label Studio task: one image."""
 
     __tablename__ = "tasks"
-    __table_args__ = (Index("ix_tasks_project_content", "project_id", "content_hash"),)
+    __table_args__ = (
+        Index("ix_tasks_project_content", "project_id", "content_hash"),
+        # These two are for counting alone: so many rows are not looked at one by one.
+        Index("ix_tasks_project_state", "project_id", "removed", "is_labeled"),
+        Index(
+            "ix_tasks_project_broken",
+            "project_id",
+            sqlite_where=text("problem IS NOT NULL"),
+            postgresql_where=text("problem IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     project_id: Mapped[int] = mapped_column(ForeignKey("projects.id"))

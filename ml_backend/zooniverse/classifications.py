@@ -180,7 +180,8 @@ def _time(value: object) -> datetime | None:
 def _sizes(told: object) -> tuple[tuple[int, int], ...]:
     found = []
     for one in told if isinstance(told, list) else ():
-        sides = [one.get(f"natural{side}") for side in ("Width", "Height")] if one else [None]
+        known = one if isinstance(one, dict) else {}
+        sides = [known.get(f"natural{side}") for side in ("Width", "Height")]
         if not all(isinstance(side, int | float) and 1 <= side < 1e5 for side in sides):
             break
         found.append((int(sides[0]), int(sides[1])))  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from models.crowd.anchoring import anchored
 from models.crowd.correlation import fit_correlation, worth
 from models.crowd.difficulty import difficulties
 from models.crowd.population import Population
+from models.crowd.rarity import expected_shares
 from models.crowd.vote_table import VoteTable
 from models.crowd.witness import bound_of, good_person, testimony, trust_in
 
@@ -35,8 +36,8 @@ Ints = NDArray[np.int64]
 
 _STEPS = 200
 _STILL = 1e-5
-# Labels are as common as each other until tasks say otherwise: a Dirichlet prior on the prevalence
-# as of this many tasks. Few votes tell it badly, and without the prior drive it to the extremes.
+# A Dirichlet prior on the prevalence, as of this many tasks (see `models.crowd.rarity`): few votes
+# tell it badly, and without the prior drive it to the extremes.
 _FIRST_TASKS = 100.0
 _TAIL = 0.05
 
@@ -114,6 +115,8 @@ class ChoiceCrowd:
         n, _, k = votes.shape
         known, clamped = _clamps(gold, n, k)
         checked = known | (votes.per_task > 1.0 + 1e-9)
+        expected = _FIRST_TASKS * expected_shares(votes.counts, clamped)
+        of_known = votes.confusions(clamped)
         population = Population.before_votes(k)
         posterior = (votes.counts + 1 / k) / (votes.per_task + 1)[:, None]
         posterior[known] = clamped[known]
@@ -122,11 +125,11 @@ class ChoiceCrowd:
         counts: Floats = np.zeros((votes.shape[1], k, k))
         confusion = population.confusion(counts)
         for _ in range(_STEPS):
-            counts = anchored(votes.confusions(posterior * checked[:, None]))
+            counts = anchored(votes.confusions(posterior * checked[:, None]), of_known)
             population = population.learned(counts)
             confusion = population.confusion(counts)
             evidence = votes.evidence(np.log(confusion))
-            prevalence = (posterior.sum(axis=0) + _FIRST_TASKS / k) / (n + _FIRST_TASKS)
+            prevalence = (posterior.sum(axis=0) + expected) / (n + _FIRST_TASKS)
             before, posterior = posterior, _normal(np.log(prevalence) + evidence)
             posterior[known] = clamped[known]
             if n == 0 or np.abs(posterior - before).mean() < _STILL:

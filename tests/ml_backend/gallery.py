@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +25,25 @@ class SkySource(Sky):
 
 
 class Gallery:
-    """The world of one project, and a browser's requests to its dashboard."""
+    """The world of one project, and a browser's requests to its dashboard.
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, rounds: bool = True) -> None:
+    Parameters
+    ----------
+    folder : Path
+        It does not exist yet.
+    monkeypatch : MonkeyPatch
+    start : Path, optional
+        The folder of a closed world to begin with a copy of; else nobody has done anything yet.
+    """
+
+    def __init__(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, start: Path | None = None
+    ) -> None:
+        if start is not None:
+            shutil.copytree(start, folder)
         self.world = World(folder)
         self.store = self.world.store
         self.tasks = self.world.tasks
-        if rounds:
-            self.world.vote(12)
-            self.world.round()
         self.store.projects.save(2, "Elsewhere", SHAPE_CONFIG)
         self.store.accounts.save("ada", "long enough", "manager")
         self.store.accounts.save("bob", "long enough", "viewer")

@@ -223,7 +223,9 @@ class StandIn:
 
     def serve(self, project: int, person: int) -> int | None:
         """Give a person the next task, as the label stream does, and lock it for that person."""
-        tasks = self._read()["tasks"].values()
+        state = self._read()
+        mode = state["projects"][str(project)]["skip_queue"]
+        tasks = state["tasks"].values()
         mine = [t for t in tasks if any(a["completed_by"] == person for a in t["annotations"])]
         done = {task["id"] for task in mine}
         left = [t for t in tasks if t["project"] == project and t["id"] not in done]
@@ -232,20 +234,17 @@ class StandIn:
             if any(lock[0] == person and lock[1] > time.time() for lock in task["locks"]):
                 return int(task["id"])
         ranked = [task["id"] for task in self.tasks_by_score(project, 10**6)]
-        for task in sorted(left, key=lambda t: ranked.index(t["id"]) if t["id"] in ranked else 1e9):
+        place = {task: at for at, task in enumerate(ranked)}
+        for task in sorted(left, key=lambda t: place.get(t["id"], 10**9)):
             locks = [k for k in task["locks"] if k[1] > time.time() and k[0] != person]
-            if len(locks) + self._taken(task, person) < task["overlap"]:
-                state = self._read()
-                state["tasks"][str(task["id"])]["locks"] = [
-                    *locks,
-                    [person, time.time() + self.ttl],
-                ]
+            if len(locks) + self._taken(task, person, mode) < task["overlap"]:
+                task["locks"] = [*locks, [person, time.time() + self.ttl]]
                 self._write(state)
                 return int(task["id"])
         return None
 
-    def _taken(self, task: dict[str, Any], person: int) -> int:
-        mode = self._read()["projects"][str(task["project"])]["skip_queue"]
+    @staticmethod
+    def _taken(task: dict[str, Any], person: int, mode: str) -> int:
         count = 0
         for found in task["annotations"]:
             mine = found["completed_by"] == person

@@ -14,18 +14,26 @@ from ml_backend.store.tables import Version
 
 
 class World:
-    """A project of galaxies, its Label Studio, and rounds on it."""
+    """A project of galaxies, its Label Studio, and rounds on it.
+
+    In a folder that another world was closed in (or a copy of one) it goes on from there.
+    """
 
     def __init__(self, folder: Path, **settings: object) -> None:
         folder.mkdir(exist_ok=True)
         self.folder, self.state = folder, folder / "label-studio.json"
+        is_new = not self.state.exists()
         self.label_studio = StandIn(self.state)
-        self.label_studio.add_project(1)
-        self.tasks = self.label_studio.add_tasks(1, sky(60))
-        self.images = dict(zip(self.tasks, sky(60), strict=True))
         self.sky = Sky()
         self.store: Store = open_store(settings_of(folder / "data", **settings))
-        self.store.projects.save(1, "Galaxies", SHAPE_CONFIG)
+        if is_new:
+            self.label_studio.add_project(1)
+            self.label_studio.add_tasks(1, sky(60))
+            self.store.projects.save(1, "Galaxies", SHAPE_CONFIG)
+        found = list(self.label_studio.tasks(1))
+        self.label_studio.calls.clear()
+        self.tasks: list[int] = [task["id"] for task in found]
+        self.images: dict[int, str] = {task["id"]: task["data"]["image"] for task in found}
 
     def round(self, **payload: Any) -> Any:
         context = RoundContext(self.store, self.label_studio, self.sky, tiny_lvm)

@@ -17,6 +17,7 @@ from astropy.coordinates import SkyCoord
 from astropy.io import fits, votable
 from astropy.io.votable.ucd import check_ucd
 from astropy.table import Table, join
+from sqlalchemy import select
 from stand_ins import KINDS
 from world import World
 
@@ -27,6 +28,7 @@ from ml_backend.catalogue.formats import FormatError, format_of, write_catalogue
 from ml_backend.catalogue.results import Answers, Results, Votes, gather_results
 from ml_backend.errors import StoreError
 from ml_backend.labelstudio.config import ChoicesControl, parse_controls
+from ml_backend.store.tables import Ranking
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FORMATS = {
@@ -138,11 +140,18 @@ def test_one_row_per_galaxy_with_and_without_votes_and_answers(
 
 def test_answers_are_those_that_label_studio_shows(world: World, results: Results) -> None:
     table = results_table(results, NOW)
-    shown = world.label_studio.predictions(1, world.published)
-    labels = {p["task"]: p["result"][0]["value"]["choices"][0] for p in shown}
+    served = world.label_studio.predictions(1, world.published)
+    labels = {p["task"]: p["result"][0]["value"]["choices"][0] for p in served if p["result"]}
     rows = {int(row["task_id"]): row["shape_model"] for row in table}
     assert labels
     assert all(rows[task] == label for task, label in labels.items())
+    # Blind tasks show nothing, but the model's answer to them is known and exported.
+    with world.store.reading() as session:
+        query = select(Ranking).where(Ranking.version == world.published, Ranking.arm == "audit")
+        blind = {row.task_id: row.answers["shape"]["labels"] for row in session.scalars(query)}
+    assert blind
+    assert set(blind) == {p["task"] for p in served if not p["result"]}
+    assert all([rows[task]] == label for task, label in blind.items())
 
 
 class Asking(World):

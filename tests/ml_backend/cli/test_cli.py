@@ -38,6 +38,7 @@ COMMANDS = (
     "jobs",
     "like",
     "accounts",
+    "report",
     "cancel",
     "versions",
     "rollback",

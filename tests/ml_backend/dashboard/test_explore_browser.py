@@ -11,16 +11,12 @@ from typing import Any
 import pytest
 from gallery import Gallery
 
-from ml_backend.loop.project_map import make_map
-
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    made = Gallery(tmp_path / "world", monkeypatch)
-    make_map(made.store, 1)
-    return made
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_a_map: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, with_a_map)
 
 
 @pytest.fixture

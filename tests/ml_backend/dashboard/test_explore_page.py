@@ -30,14 +30,19 @@ from ml_backend.store.tables import Job, Task, Version
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_a_round: Path) -> Gallery:
     monkeypatch.setattr("ml_backend.loop.uploads.load_lvm", lambda settings: tiny_lvm())
-    return Gallery(tmp_path / "world", monkeypatch)
+    return Gallery(tmp_path / "world", monkeypatch, after_a_round)
+
+
+@pytest.fixture
+def mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_a_map: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, with_a_map)
 
 
 @pytest.fixture
 def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch, rounds=False)
+    return Gallery(tmp_path / "world", monkeypatch)
 
 
 class LabelStudio:
@@ -89,55 +94,51 @@ def test_a_round_asks_for_a_map_and_its_job_makes_it(gallery: Gallery) -> None:
     assert "data-plot" in gallery.get("explore/").text
 
 
-def test_a_map_is_asked_for_again_only_when_a_tenth_is_new(gallery: Gallery) -> None:
-    make_map(gallery.store, 1)
-    with gallery.store.session() as session:
+def test_a_map_is_asked_for_again_only_when_a_tenth_is_new(mapped: Gallery) -> None:
+    with mapped.store.session() as session:
         for job in session.scalars(select(Job).where(Job.kind == "map")):
             job.state = "done"
     from stand_ins import sky
 
     def asked_after(count: int, start: int) -> bool:
-        gallery.world.label_studio.add_tasks(1, sky(count, start))
-        gallery.world.round()
-        return any(job.kind == "map" for job in gallery.store.jobs.queued())
+        mapped.world.label_studio.add_tasks(1, sky(count, start))
+        mapped.world.round()
+        return any(job.kind == "map" for job in mapped.store.jobs.queued())
 
     assert not asked_after(6, 100)
     assert asked_after(1, 200)
 
 
-def test_the_same_seed_gives_the_same_map_and_neighbours_stay_together(gallery: Gallery) -> None:
-    make_map(gallery.store, 1)
-    first = load_map(gallery.store, 1)
-    make_map(gallery.store, 1)
-    second = load_map(gallery.store, 1)
+def test_the_same_seed_gives_the_same_map_and_neighbours_stay_together(mapped: Gallery) -> None:
+    first = load_map(mapped.store, 1)
+    make_map(mapped.store, 1)
+    second = load_map(mapped.store, 1)
     assert first is not None
     assert second is not None
     np.testing.assert_array_equal(first.places, second.places)
-    kinds = np.array([_kind(gallery, task) for task in gallery.tasks])
+    kinds = np.array([_kind(mapped, task) for task in mapped.tasks])
     far = np.linalg.norm(first.places[:, None] - first.places, axis=2)
     np.fill_diagonal(far, np.inf)
     assert (kinds[far.argmin(axis=1)] == kinds).mean() > 0.9
 
 
-def test_a_damaged_map_is_no_map(gallery: Gallery) -> None:
-    make_map(gallery.store, 1)
-    (path,) = (gallery.store.folder / "maps").glob("*.safetensors")
+def test_a_damaged_map_is_no_map(mapped: Gallery) -> None:
+    (path,) = (mapped.store.folder / "maps").glob("*.safetensors")
     whole = path.read_bytes()
     for broken in (b"", b"nonsense", whole[: len(whole) // 2]):
         path.write_bytes(broken)
-        assert load_map(gallery.store, 1) is None
-        assert "There is no map yet" in gallery.get("explore/").text
+        assert load_map(mapped.store, 1) is None
+        assert "There is no map yet" in mapped.get("explore/").text
 
 
 @pytest.mark.parametrize("colour", ["class", "doubt", "votes", "<script>"])
-def test_the_plot_has_every_galaxy_and_a_thumbnail_on_hover(gallery: Gallery, colour: str) -> None:
-    make_map(gallery.store, 1)
-    answer = gallery.get("explore/map.json", query_string={"colour": colour, "theme": "dark"})
+def test_the_plot_has_every_galaxy_and_a_thumbnail_on_hover(mapped: Gallery, colour: str) -> None:
+    answer = mapped.get("explore/map.json", query_string={"colour": colour, "theme": "dark"})
     text = answer.text
     assert '"name":"galaxies"' in text.replace(" ", "")
     assert "/dashboard/1/explore/thumbnail/@{task}?side=96" in text
     assert json.loads(text)["doc"]
-    assert all(f'"{task}"' in text for task in gallery.tasks)
+    assert all(f'"{task}"' in text for task in mapped.tasks)
     assert "CustomJS" not in text
 
 
@@ -166,12 +167,11 @@ def test_people_come_before_the_model_on_the_map() -> None:
         assert map_plot([], colour, DARK, "x@{task}").renderers
 
 
-def test_the_map_as_a_table(gallery: Gallery) -> None:
-    make_map(gallery.store, 1)
-    rows = list(csv.DictReader(io.StringIO(gallery.get("explore/map.csv").text)))
-    assert [int(row["task"]) for row in rows] == gallery.tasks
+def test_the_map_as_a_table(mapped: Gallery) -> None:
+    rows = list(csv.DictReader(io.StringIO(mapped.get("explore/map.csv").text)))
+    assert [int(row["task"]) for row in rows] == mapped.tasks
     said = {int(row["task"]): row["class"] for row in rows if row["said_by"] == "people"}
-    assert said == {task: _kind(gallery, task) for task in gallery.tasks[:12]}
+    assert said == {task: _kind(mapped, task) for task in mapped.tasks[:12]}
 
 
 # the search

@@ -18,8 +18,8 @@ from ml_backend.store.dashboard_tables import Figure
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_a_round: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, after_a_round)
 
 
 def _keep(gallery: Gallery, data: Any) -> None:

@@ -20,8 +20,8 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_a_round: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, after_a_round)
 
 
 def _keep(gallery: Gallery, name: str, data: Any) -> None:

@@ -18,8 +18,8 @@ from ml_backend.store.tables import Project, Ranking, Task
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_a_round: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, after_a_round)
 
 
 def _published(gallery: Gallery) -> list[int]:
@@ -55,6 +55,17 @@ def test_galaxies_come_in_the_published_order_with_a_reason_each(gallery: Galler
     assert len(reasons) == 20
     assert any(reason.startswith("Drawn at random") for reason in reasons)
     assert any("doubts between" in r or "model says" in r or "not sure" in r for r in reasons)
+
+
+def test_what_people_do_not_see_of_the_model_is_said(gallery: Gallery) -> None:
+    served = gallery.world.label_studio.predictions(1, gallery.world.published)
+    empty = {prediction["task"] for prediction in served if not prediction["result"]}
+    assert 0 < len(empty) < 20
+    page = gallery.get("queue/").text
+    assert page.count("held back: people see an empty form") == len(empty)
+    rows = list(csv.DictReader(io.StringIO(gallery.get("queue/queue.csv").text)))
+    assert {int(row["task"]) for row in rows if row["held_back"] == "yes"} == empty
+    assert all(row["suggested"] for row in rows)
 
 
 def test_what_was_answered_since_is_left_out(gallery: Gallery) -> None:
@@ -149,7 +160,7 @@ def test_odd_pages_show_some_page(gallery: Gallery, page: str) -> None:
 def test_the_first_day_and_the_end_say_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery = Gallery(tmp_path / "world", monkeypatch, rounds=False)
+    gallery = Gallery(tmp_path / "world", monkeypatch)
     assert "There is no queue yet" in gallery.get("queue/").text
     gallery.world.vote(60)
     gallery.world.round()

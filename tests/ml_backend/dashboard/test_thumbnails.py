@@ -20,7 +20,7 @@ from ml_backend.store.tables import Task
 
 @pytest.fixture
 def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch, rounds=False)
+    return Gallery(tmp_path / "world", monkeypatch)
 
 
 def _add(gallery: Gallery, image: str, project: int = 1, removed: bool = False) -> int:

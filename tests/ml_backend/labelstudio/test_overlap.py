@@ -100,3 +100,14 @@ def test_where_label_studio_fails_the_rest_waits() -> None:
     assert (report.opened, report.left) == (1, 2)
     assert "it does not answer" in report.problem
     assert [change.task_id for change in report.done] == [1]
+
+
+def test_a_task_that_label_studio_stumbles_over_does_not_keep_the_others() -> None:
+    tasks = Tasks()
+    wanted = [Change(n, 2, False) for n in range(1, 7)]
+    tasks.fails[1] = LabelStudioError("it failed", status=500, retryable=True)
+    report = steer(tasks, wanted, [], 100, tasks.clock)
+    assert (report.opened, report.refused, report.left) == (5, (1,), 0)
+    tasks.fails |= {n: tasks.fails[1] for n in range(1, 7)}
+    report = steer(tasks, wanted, [], 100, tasks.clock)
+    assert (report.opened, report.refused, report.left) == (0, (1, 2), 4)

@@ -113,10 +113,13 @@ def brightness(monkeypatch: pytest.MonkeyPatch) -> type[BrightnessHead]:
 
 
 class Numbers(World):
-    """A project that asks for a number, which is a hundredth of the picture's light."""
+    """A project that asks for a number, which is a hundredth of the picture's light.
+
+    All suggestions are on show, those of the audit arm too, so that they can be looked at.
+    """
 
     def __init__(self, folder: Path, config: str = CONFIG, **settings: object) -> None:
-        super().__init__(folder, **settings)
+        super().__init__(folder, **{"blind_audit": False, **settings})
         self.config = config
         self.label_studio.set_config(1, config)
         self.store.projects.save(1, "Galaxies", config)
@@ -134,14 +137,14 @@ class Numbers(World):
         return [self.say(task, self.value(task) * factor, **more) for task in
                 self.tasks[start : start + count]]  # fmt: skip
 
-    def say(self, task: int, value: float, person: int = 1) -> int:
+    def say(self, task: int, value: float, person: int = 1, **fields: Any) -> int:
         region = {"id": "n", "type": "number", "from_name": "bright", "to_name": "image"}
         result = [{**region, "value": {"number": value}, "origin": "manual"}]
         if "Choices" in self.config:
             shape = {"choices": [self.images[task].split("/")[2]]}
             result.append({**region, "id": "c", "type": "choices", "from_name": "shape",
                            "value": shape})  # fmt: skip
-        return self.label_studio.annotate(task, None, person, result=result)
+        return self.label_studio.annotate(task, None, person, result=result, **fields)
 
     def published_numbers(self) -> dict[int, float]:
         config = parse_controls(self.config)
@@ -186,6 +189,32 @@ def test_numbers_are_learned_and_published_beside_choices(world: Numbers) -> Non
         )
         assert kept.answers["shape"]["labels"]
     assert world.versions()[-1].quality["bright"]["loss"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_blind_task_keeps_its_number_and_shows_none(tmp_path: Path) -> None:
+    world = Numbers(tmp_path, blind_audit=True)
+    world.measure(12)
+    world.round()
+    with world.store.reading() as session:
+        rows = session.scalars(select(Ranking).where(Ranking.version == world.published)).all()
+    blind = {row.task_id: row.answers for row in rows if row.arm == "audit"}
+    assert blind
+    assert set(world.published_numbers()) == {row.task_id for row in rows} - set(blind)
+    for task, answers in blind.items():
+        assert answers["bright"]["blind"] is True
+        [item] = answers["bright"]["answer"]["items"]
+        assert item["value"] == pytest.approx(world.value(task), abs=2e-3)
+    tasks = [{"id": task, "data": {"image": world.images[task]}} for task in blind]
+    told = Predictor(world.store, 1, Sky(), tiny_lvm).predict(tasks)
+    assert [prediction["result"] for prediction in told] == [[]] * len(blind)
+    task, answers = next(iter(blind.items()))
+    world.say(task, answers["bright"]["answer"]["items"][0]["value"], 5, lead_time=0.0)
+    world.say(task, 400.0, 6, lead_time=0.0)
+    world.round()
+    with world.store.reading() as session:
+        query = select(Vote).where(Vote.task_id == task, Vote.control == "bright")
+        votes = session.scalars(query.order_by(Vote.annotator)).all()
+    assert [(vote.agrees, vote.accepted) for vote in votes] == [(True, None), (False, None)]
 
 
 def test_the_most_doubtful_are_asked_first(tmp_path: Path) -> None:

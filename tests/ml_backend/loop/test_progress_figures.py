@@ -22,6 +22,7 @@ from ml_backend.store.crowd_tables import OutsideVote, Verdict
 from ml_backend.store.dashboard_tables import ProgressPoint
 from ml_backend.store.figures import kept_figure
 from ml_backend.store.tables import Task, Vote
+from ml_backend.store.vote_tallies import count_anew
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
@@ -139,6 +140,8 @@ def test_days_are_those_of_utc_and_no_time_is_no_day(world: World) -> None:
         for number, at in enumerate((late, None)):
             session.add(Vote(annotation_id=900 + number, control="shape", project_id=1, task_id=1,
                              annotator=None, labels=["Spiral"], created_at=at))  # fmt: skip
+        session.flush()
+        count_anew(session, 1)
     with world.store.reading() as session:
         (one,) = people_counts(session, 1)
     assert (one.person, one.votes, one.days) == ("not known", 2, {"2026-11-24": 1})

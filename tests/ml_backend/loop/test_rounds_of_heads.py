@@ -39,10 +39,13 @@ VERDICT = """<View><Image name="image" value="$image"/><Image name="restored" va
 
 
 class Project(World):
-    """A project with a configuration of its own."""
+    """A project with a configuration of its own.
+
+    All suggestions are on show, those of the audit arm too, so that they can be looked at.
+    """
 
     def __init__(self, folder: Path, text: str, **settings: object) -> None:
-        super().__init__(folder, **settings)
+        super().__init__(folder, **{"blind_audit": False, **settings})
         self.text = text
         self.label_studio.set_config(1, text)
         self.store.projects.save(1, "Galaxies", text)

@@ -17,11 +17,13 @@ from ml_backend.labelstudio.config.conditions import shown
 from ml_backend.loop.asked import asked
 from ml_backend.loop.consensus import CastVote, consensus
 from ml_backend.loop.crowd_rows import write_posteriors, write_verdicts
-from ml_backend.loop.demand import merged
+from ml_backend.loop.demand import CHECKING, demand_of, merged
+from ml_backend.loop.people_asked import people_asked
 from ml_backend.loop.plans import counted_controls
+from ml_backend.loop.pool import Pool
 from ml_backend.loop.settling import Settled, settle
 from ml_backend.loop.training import Unseen
-from ml_backend.store.crowd_tables import Posterior, Verdict
+from ml_backend.store.crowd_tables import OutsideVote, Posterior, Verdict
 from ml_backend.store.database import Store, open_store
 from ml_backend.store.tables import Task, Vote
 from models.crowd.retirement import RetirementRule
@@ -218,6 +220,65 @@ def test_first_and_further_votes_are_merged_by_worth() -> None:
     assert merged(first[:0], np.zeros(0), again, np.array([0.0, 0.1]), 9) == [
         (21, True), (20, True),
     ]  # fmt: skip
+
+
+def test_a_share_of_places_is_kept_for_second_votes() -> None:
+    first, again = np.arange(40), np.array([90, 91, 92])
+    queue = merged(first, np.full(40, 9.0), again, np.array([0.1, 0.2, 0.3]), 40, checking=0.25)
+    assert [row for row, more in queue if more] == [92, 91, 90], "the best of them first"
+    assert [place for place, (_, more) in enumerate(queue) if more] == [3, 7, 11]
+    assert [row for row, more in queue if not more] == list(range(37))
+    # Where further votes are worth more anyway, nothing is moved.
+    plain = merged(first, np.full(40, 0.0), again, np.array([0.1, 0.2, 0.3]), 40)
+    assert merged(first, np.full(40, 0.0), again, np.array([0.1, 0.2, 0.3]), 40, 0.25) == plain
+
+
+def _demand(store: Store, votes: list[tuple[int, int]]) -> float:
+    """Return what is kept for second votes after (task, person) have voted."""
+    with store.session() as session:
+        for number, (task, person) in enumerate(votes):
+            if session.get(Task, task) is None:
+                session.add(Task(id=task, project_id=1, image="x"))
+                session.flush()
+            session.add(
+                Vote(annotation_id=votes[0][0] * 1000 + number, control="smooth", project_id=1,
+                     task_id=task, annotator=person, labels=["Disk" if task % 3 else "Smooth"])
+            )  # fmt: skip
+    cast = [
+        CastVote(t, f"person {p}", "smooth", ("Disk" if t % 3 else "Smooth",)) for t, p in votes
+    ]
+    agreed = consensus(cast, counted_controls(CONFIG))
+    settled = settle(store, 1, CONFIG, agreed, {}, RetirementRule(most_people=5))
+    tasks = np.array(sorted({task for task, _ in votes}), np.int64)
+    some = np.ones(len(tasks), np.bool_)
+    pool = Pool(tasks, np.zeros((len(tasks), 2), np.float32), some, some, len(votes), {},
+                frozenset(), "")  # type: ignore[arg-type]  # fmt: skip
+    return demand_of(store, 1, pool, settled, True).checking
+
+
+def test_second_votes_are_asked_for_until_people_are_known(store: Store) -> None:
+    lone = [(task, task % 3) for task in range(1, 40)]
+    assert _demand(store, lone) == CHECKING, "nobody's votes stand beside another's"
+
+
+def test_nothing_is_kept_for_one_person_alone_or_once_people_are_known(store: Store) -> None:
+    assert _demand(store, [(task, 7) for task in range(1, 40)]) == 0.0
+    both = [(task, person) for task in range(100, 130) for person in (7, 8)]
+    assert _demand(store, [*both, (130, 7), (130, 9)]) == 0.0, "a stranger keeps nobody busy"
+
+
+def test_people_from_outside_were_asked_too(store: Store) -> None:
+    with store.session() as session:
+        session.add(
+            Vote(annotation_id=1, control="smooth", project_id=1, task_id=5, annotator=3,
+                 labels=["Disk"])
+        )  # fmt: skip
+        for number, person in enumerate(("zooniverse a", "zooniverse b", "zooniverse a")):
+            session.add(
+                OutsideVote(project_id=1, source="zooniverse", classification=str(number),
+                            task_id=5, person=person, control="smooth", labels=["Disk"])
+            )  # fmt: skip
+    assert people_asked(store, 1, ["smooth"]).answered_by(np.array([5, 6])).tolist() == [3, 0]
 
 
 def test_a_time_with_its_zone_is_kept(store: Store) -> None:

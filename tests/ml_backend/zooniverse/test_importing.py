@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from exports import classification, write
 
 from ml_backend.labelstudio.config import parse_controls
-from ml_backend.loop.pool import cast_votes, counting_votes
+from ml_backend.loop.counting_votes import cast_votes, counting_votes
 from ml_backend.loop.typed_votes import typed_votes
 from ml_backend.settings import load_settings
 from ml_backend.store.crowd_tables import OutsideVote, Verdict

@@ -21,7 +21,7 @@ from models.crowd.population import Population
 def test_with_flat_priors_it_is_dawid_and_skene(monkeypatch: pytest.MonkeyPatch) -> None:
     """crowd-kit's own expectation and maximisation as the oracle."""
     monkeypatch.setattr(choices, "fit_correlation", lambda *_: 0.0)
-    monkeypatch.setattr(choices, "anchored", lambda counts: counts)
+    monkeypatch.setattr(choices, "anchored", lambda counts, _: counts)
     monkeypatch.setattr(choices, "_FIRST_TASKS", 1e-9)
     monkeypatch.setattr(choices, "_STILL", 1e-9)
     flat = np.full((2, 3), 1e-9)
