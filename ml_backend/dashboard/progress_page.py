@@ -9,7 +9,6 @@ from flask import Blueprint, Response, abort, request
 from ml_backend.dashboard import progress_rows as rows
 from ml_backend.dashboard.login import PREFIX
 from ml_backend.dashboard.outlook import Outlook, outlook, wanted_of
-from ml_backend.dashboard.people_rows import pseudonym
 from ml_backend.dashboard.plots import palette, plot_response
 from ml_backend.dashboard.progress_plots import days_plot, forecast_plot, history_plot
 from ml_backend.dashboard.report import ReportOptions, make_report
@@ -25,11 +24,6 @@ def create_progress(context: DashboardContext) -> Blueprint:
     """Return the blueprint of ``/dashboard/<project_id>/progress``."""
     blueprint = Blueprint("progress", __name__, url_prefix=f"{PREFIX}/<int:project_id>/progress")
     store = context.store
-    secret = store.dashboard_secret()
-
-    def said_in(project_id: int) -> Callable[[str], str]:
-        # The names of the page People, so that both tell of the same persons.
-        return lambda who: pseudonym(secret, project_id, who) if who else ""
 
     def looked_ahead(project_id: int, progress: rows.Progress | None) -> Outlook:
         control, wanted = request.args.get("control", ""), request.args.get("accuracy")
@@ -49,7 +43,7 @@ def create_progress(context: DashboardContext) -> Blueprint:
         return show(
             context, project_id, "progress", heading="Progress", progress=progress, broken=broken,
             meanings=rows.COUNTS, look=looked_ahead(project_id, progress),
-            people=people[:PEOPLE_SHOWN],
+            people=rows.people_rows(progress)[:PEOPLE_SHOWN] if progress else [],
             classes_shown=CLASSES_SHOWN,
             points=len(rows.point_rows(store, project_id)) if progress else 0,
         )  # fmt: skip
@@ -58,7 +52,7 @@ def create_progress(context: DashboardContext) -> Blueprint:
     def days(project_id: int) -> Response:
         progress = read(project_id)
         people = [one["person"] for one in progress.people]
-        return plot_response(days_plot(progress.days, people, palette(), said_in(project_id)))
+        return plot_response(days_plot(progress.days, people, palette()))
 
     @blueprint.get("/plots/forecast")
     def forecast(project_id: int) -> Response:
@@ -93,12 +87,11 @@ def create_progress(context: DashboardContext) -> Blueprint:
 
     @blueprint.get("/people.csv")
     def people_file(project_id: int) -> Response:
-        made = rows.people_rows(read(project_id), said_in(project_id))
+        made = rows.people_rows(read(project_id))
         return csv_response(f"project-{project_id}-votes-by-person", rows.PEOPLE_COLUMNS, made)
 
     @blueprint.get("/days.csv")
     def days_file(project_id: int) -> Response:
-        said = said_in(project_id)
         made = [
             (day.isoformat(), who, count)
             for day, row in read(project_id).days.items()

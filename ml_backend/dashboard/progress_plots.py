@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -23,12 +23,8 @@ def days_plot(
     days: Mapping[date, Mapping[str, int]],
     people: Sequence[str],
     colours: Palette,
-    said: Callable[[str], str] = str,
 ) -> Any:
-    """Return votes per day, stacked by person; `people` in the order of the stack.
-
-    `said` gives the name by which a person is shown.
-    """
+    """Return votes per day, stacked by person; `people` in the order of the stack."""
     from bokeh.models import HoverTool, NumeralTickFormatter
 
     plot = new_plot(colours, 280, x_axis_type="datetime", tools=_PLAIN, active_scroll=None)

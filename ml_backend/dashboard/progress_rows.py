@@ -128,8 +128,8 @@ def class_rows(progress: Progress) -> list[tuple[Any, ...]]:
     ]
 
 
-def people_rows(progress: Progress, said: Callable[[str], str] = str) -> list[tuple[Any, ...]]:
-    """Return the table of people, as its CSV file has it; `said` gives a person's shown name."""
+def people_rows(progress: Progress) -> list[tuple[Any, ...]]:
+    """Return the table of people, as its CSV file has it."""
     return [
         (one["person"], *(one.get(name) for name in PEOPLE_COLUMNS[1:])) for one in progress.people
     ]
