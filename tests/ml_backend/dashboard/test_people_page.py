@@ -87,7 +87,7 @@ def test_a_plot_without_answers_is_not_shown(site: DashboardSite) -> None:
     none = {"first": "2026-09-28", "people": ["person 1"], "counts": [[0] * 60, [0] * 60]}
     keep(site, [person(1)], none)
     page = site.visitor("vera").get(PATH, headers=HTML).text
-    assert "Nobody has answered in the last 60 days" in Tags(page).text
+    assert "Nobody has voted in the last 60 days" in Tags(page).text
     assert "days.json" not in page
     assert site.visitor("vera").get(PATH + "days.json").status_code == 200
 

@@ -30,8 +30,8 @@ EVIL = "<script>alert(1)</script>\"'><img src=https://evil.example/x onerror=ale
 
 
 @pytest.fixture
-def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gallery:
-    return Gallery(tmp_path / "world", monkeypatch)
+def gallery(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_a_round: Path) -> Gallery:
+    return Gallery(tmp_path / "world", monkeypatch, after_a_round)
 
 
 def _project(gallery: Gallery, project_id: int = 1) -> Project:
@@ -163,7 +163,7 @@ def test_a_project_before_its_first_round_says_what_will_come(gallery: Gallery) 
 def test_a_project_without_votes_has_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery = Gallery(tmp_path / "world", monkeypatch, rounds=False)
+    gallery = Gallery(tmp_path / "world", monkeypatch)
     gallery.world.round()
     said = Tags(_made(gallery)).text
     assert "Nobody has voted yet. 60 galaxies are ready" in said
