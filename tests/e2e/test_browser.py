@@ -77,7 +77,7 @@ def submit(page: Page) -> None:
 def test_a_person_corrects_suggestions_and_the_queue_follows(
     running_loop: Loop, page: Page, hosts: set[str], eventually: Eventually
 ) -> None:
-    project = running_loop.project("Galaxies in a browser")
+    project = running_loop.project("Galaxies in a browser", blind_audit=False)
     # Six answers make a round: those of others one, four more and this person's two the next.
     Crew(running_loop.annotators(project), lambda count: 0).annotate(6)
     suggesting = project.loop.wait(6).version
