@@ -214,4 +214,4 @@ def test_stopping_needs_both_signs() -> None:
     assert stop_advice([stable] * 2, _curve(0.01)).state == "unknown"
     assert stop_advice([stable] * 3, None).state == "unknown"
     assert stop_advice([], None).state == "unknown"
-    assert any("0.2%" in reason for reason in stop_advice([stable] * 3, _curve(0.01)).reasons)
+    assert any("0.2 %" in reason for reason in stop_advice([stable] * 3, _curve(0.01)).reasons)

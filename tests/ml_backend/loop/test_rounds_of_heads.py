@@ -106,10 +106,11 @@ def test_a_tree_is_answered_where_its_answers_lead(tmp_path: Path) -> None:
         assert answers["shape"].labels == (other(task),)  # type: ignore[attr-defined]
 
 
-def test_people_who_always_say_the_same_do_not_outvote_one_who_looks(tmp_path: Path) -> None:
+def test_people_who_always_say_the_same_do_not_outvote_those_who_look(tmp_path: Path) -> None:
     world = Project(tmp_path, TREE)
     for task in world.tasks[:30]:
-        world.say(task, shape=Labels((world.kind(task),)))
+        for person in (1, 4):
+            world.say(task, person, shape=Labels((world.kind(task),)))
         for person in (2, 3):
             world.say(task, person, shape=Labels(("Smooth",)))
     world.round()
