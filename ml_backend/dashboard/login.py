@@ -48,6 +48,9 @@ def register_login(app: Flask, store: Store, secret: str, throttle: Throttle | N
         SESSION_COOKIE_PATH=PREFIX,
         SESSION_COOKIE_SECURE=store.settings.browser_url.startswith("https://"),
         PERMANENT_SESSION_LIFETIME=IDLE,
+        # Pages renew the cookie, see below. A picture that comes late, after the next login, must
+        # not bring the cookie of the visit before back.
+        SESSION_REFRESH_EACH_REQUEST=False,
     )
     app.register_blueprint(_create(store, visits, throttle or Throttle()))
     app.jinja_env.globals.update(csrf_field=csrf_field, current_account=current_account)
@@ -60,6 +63,8 @@ def register_login(app: Flask, store: Store, secret: str, throttle: Throttle | N
             abort(403, "The form was sent by another site.")
         g.account = visits.account()
         if g.account is not None or request.endpoint == "login.login":
+            if g.account is not None and wants_page():
+                session.modified = True
             return None
         if request.method != "GET" or not wants_page():
             abort(401, "Nobody is logged in, or the visit has ended. Log in and try again.")

@@ -234,3 +234,12 @@ def test_without_accounts_the_form_says_how_to_make_one(tmp_path: Path) -> None:
         for name in PASSWORDS:
             site.store.accounts.remove(name)
         assert "galaxyloop accounts add" in site.visitor().get("/dashboard/login").text
+
+
+def test_pages_renew_the_cookie_and_what_they_load_does_not(site: DashboardSite) -> None:
+    ada = site.visitor("ada")
+    page = ada.get("/dashboard/", headers={"Accept": "text/html"})
+    assert "galaxyloop=" in page.headers.get("Set-Cookie", "")
+    loaded = ada.get("/dashboard/", headers={"Accept": "image/avif,image/webp,*/*"})
+    assert loaded.status_code == 200
+    assert "Set-Cookie" not in loaded.headers
