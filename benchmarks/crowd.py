@@ -8,15 +8,12 @@ crowd-kit, with its own settings, in the same run.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import importlib
-import io
 import os
 import platform
 import sys
-import time
 from pathlib import Path
+
+from parts import chosen, run_parts
 
 PARTS = {
     "accuracy": ("crowd_labels",),
@@ -26,46 +23,13 @@ PARTS = {
 }
 """Each part, and the sets that it needs."""
 
-RESULTS = Path(__file__).parent / "results"
-
-
-class _Both(io.StringIO):
-    """Writes to a terminal and keeps what was written."""
-
-    def write(self, text: str) -> int:
-        sys.__stdout__.write(text)  # type: ignore[union-attr]
-        sys.__stdout__.flush()  # type: ignore[union-attr]
-        return super().write(text)
-
 
 def main() -> int:
     """Run the parts that are named."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--keep", action="store_true", help="write benchmarks/results, too")
-    given = parser.parse_args()
-    unknown = sorted(set(given.parts) - set(PARTS))
-    if unknown:
-        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(PARTS)}")
+    given = chosen(__doc__, PARTS)
     data = Path(os.environ.get("GALAXYLOOP_DATA", "") or "no data")
-    lacking = False
-    for part in given.parts or PARTS:
-        absent = [name for name in PARTS[part] if not (data / name).is_dir()]
-        if absent:
-            print(f"{part}: skipped, GALAXYLOOP_DATA ({data}) has no {', '.join(absent)}")
-            lacking = True
-            continue
-        text = _Both()
-        with contextlib.redirect_stdout(text):
-            start = time.perf_counter()
-            print(f"# {part}, seed {given.seed}, {platform.machine()}")
-            importlib.import_module(f"crowding.{part}").report(data, given.seed)
-            print(f"({time.perf_counter() - start:.0f} s)\n")
-        if given.keep:
-            RESULTS.mkdir(exist_ok=True)
-            (RESULTS / f"crowd_{part}.txt").write_text(text.getvalue(), encoding="utf-8")
-    return int(lacking)
+    where, about = f"GALAXYLOOP_DATA ({data})", platform.machine()
+    return run_parts(given, PARTS, data, where, "crowding", "crowd", about, str)
 
 
 if __name__ == "__main__":
