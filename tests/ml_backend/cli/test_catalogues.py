@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
-import structlog
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from click.testing import CliRunner, Result
@@ -66,16 +63,6 @@ class LabelStudio:
             page = [row for row in self.rows if row["id"] > after]
             return Reply(200, {"tasks": page[: int(query["page_size"][0])]})
         return Reply(404)
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture

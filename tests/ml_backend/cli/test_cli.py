@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +17,6 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import requests
-import structlog
 from click.testing import CliRunner, Result
 
 from ml_backend import connection
@@ -58,17 +55,6 @@ QUALITY = {
     "shape": {"accuracy": 0.8, "log_loss": 0.5, "macro_auc": 0.9},
     "bar": {"accuracy": 0.9, "log_loss": 0.25, "macro_auc": None},
 }
-
-
-@pytest.fixture(autouse=True)
-def logging_as_it_was() -> Iterator[None]:
-    """The command sets up the logging of its process; other tests share this one."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
 
 
 @pytest.fixture

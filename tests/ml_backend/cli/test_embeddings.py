@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 from stand_ins import SHAPE_CONFIG
 
@@ -24,7 +22,7 @@ ROWS = np.stack([np.arange(20), np.arange(20) % 2], axis=1).astype(np.float16)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data folder with 20 embeddings, 15 of them of tasks."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "data"))
@@ -37,8 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             for n in range(16)
         )
     store.close()
-    yield tmp_path
-    structlog.reset_defaults()
+    return tmp_path
 
 
 def run(*arguments: str) -> Result:
