@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from ml_backend.labelstudio.config import ChoicesControl
 from ml_backend.loop.consensus import CastVote
+from ml_backend.loop.person import person_of
 from ml_backend.store.crowd_tables import Gold, OutsideVote
 from ml_backend.store.tables import Vote
 
@@ -143,14 +144,3 @@ def cast_votes(votes: Iterable[CountingVote], sources: Collection[int] = ()) -> 
         )
         for vote in votes
     ]
-
-
-def person_of(annotator: int | str | None, annotation_id: int | str) -> str:
-    """Return the name that the loop gives to who voted.
-
-    Label Studio's users have numbers; people from outside bring their name; who has neither is
-    told apart by the annotation.
-    """
-    if isinstance(annotator, str):
-        return annotator
-    return f"person {annotator}" if annotator else f"annotation {annotation_id}"

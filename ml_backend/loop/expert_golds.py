@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import select
-
-from ml_backend.loop.golds import EXPERT, KnownAnswer, make_known
+from ml_backend.loop.golds import EXPERT, KnownAnswer, answers_voted, make_known
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Vote
 
@@ -28,17 +26,6 @@ def take_experts(store: Store, project_id: int, experts: Collection[int]) -> int
     wanted: dict[tuple[int, str], KnownAnswer] = {}
     with store.session() as session:
         if experts:
-            votes = session.scalars(
-                select(Vote)
-                .where(Vote.project_id == project_id, ~Vote.skipped)
-                .where(Vote.annotator.in_(sorted(experts)))
-                .order_by(Vote.updated_at, Vote.id)
-            )
-            wanted = {
-                (vote.task_id, vote.control): KnownAnswer(
-                    tuple(vote.labels), vote.answer, vote.annotation_id
-                )
-                for vote in votes
-                if not vote.problem
-            }
+            by_expert = Vote.annotator.in_(sorted(experts))
+            wanted = answers_voted(session, project_id, by_expert)
         return make_known(session, project_id, EXPERT, wanted)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import delete, func, select
+from sqlalchemy import ColumnExpressionArgument, delete, func, select
 from sqlalchemy.orm import Session
 
 from ml_backend.store.crowd_tables import Gold
@@ -42,19 +42,29 @@ class KnownAnswer:
 def take_ground_truths(store: Store, project_id: int) -> int:
     """Make the answers flagged in Label Studio the known ones; return how many changed."""
     with store.session() as session:
-        votes = session.scalars(
-            select(Vote)
-            .where(Vote.project_id == project_id, Vote.ground_truth, ~Vote.skipped)
-            .order_by(Vote.updated_at, Vote.id)
-        )
-        wanted = {
-            (vote.task_id, vote.control): KnownAnswer(
-                tuple(vote.labels), vote.answer, vote.annotation_id
-            )
-            for vote in votes
-            if not vote.problem
-        }
+        wanted = answers_voted(session, project_id, Vote.ground_truth)
         return make_known(session, project_id, GROUND_TRUTH, wanted)
+
+
+def answers_voted(
+    session: Session, project_id: int, condition: ColumnExpressionArgument[bool]
+) -> dict[tuple[int, str], KnownAnswer]:
+    """Return the answers of the votes for which a condition holds, by task and control.
+
+    The latest counts; skips, and votes that could not be read in full, are left out.
+    """
+    votes = session.scalars(
+        select(Vote)
+        .where(Vote.project_id == project_id, ~Vote.skipped, condition)
+        .order_by(Vote.updated_at, Vote.id)
+    )
+    return {
+        (vote.task_id, vote.control): KnownAnswer(
+            tuple(vote.labels), vote.answer, vote.annotation_id
+        )
+        for vote in votes
+        if not vote.problem
+    }
 
 
 def make_known(

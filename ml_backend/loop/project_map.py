@@ -19,12 +19,11 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from sqlalchemy import select
 
 from ml_backend.loop import drafts
+from ml_backend.loop.encoded_tasks import encoded_tasks
 from ml_backend.store import whole
 from ml_backend.store.database import Store
-from ml_backend.store.tables import Task
 
 if TYPE_CHECKING:
     from ml_backend.loop.figures import FigureContext
@@ -68,16 +67,7 @@ def make_map(
     champion = drafts.champion_of(store, project_id)
     if champion is None:
         return "There is no map before the first version."
-    with store.reading() as session:
-        tasks = session.execute(
-            select(Task.id, Task.content_hash)
-            .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
-            .order_by(Task.id)
-        ).all()
-    rows, found = store.embeddings(champion.lvm_identity).view(
-        [task.content_hash or "" for task in tasks]
-    )
-    ids = np.array([task.id for task in tasks], np.int64)[found]
+    ids, rows = encoded_tasks(store, project_id, champion.lvm_identity)
     progress(0.05, f"Laying out {len(ids)} galaxies")
     places = flat_map(
         lambda some: np.asarray(rows[some], np.float32),

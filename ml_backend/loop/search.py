@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 
 from ml_backend.errors import StoreError
 from ml_backend.loop import drafts
+from ml_backend.loop.encoded_tasks import encoded_tasks
 from ml_backend.store.database import Store
 from ml_backend.store.rows import StoredRows
 from ml_backend.store.tables import Task
@@ -215,14 +216,7 @@ class SearchSpaces:
 
 def load_space(store: Store, project_id: int, lvm_identity: str) -> SearchSpace:
     """Read which galaxies of a project have an embedding of an LVM."""
-    with store.reading() as session:
-        tasks = session.execute(
-            select(Task.id, Task.content_hash)
-            .where(Task.project_id == project_id, ~Task.removed, Task.content_hash.is_not(None))
-            .order_by(Task.id)
-        ).all()
-    rows, found = store.embeddings(lvm_identity).view([task.content_hash or "" for task in tasks])
-    ids = np.array([task.id for task in tasks], np.int64)[found]
+    ids, rows = encoded_tasks(store, project_id, lvm_identity)
     step = max(1, -(-len(ids) // _SAMPLE))
     sample = np.asarray(rows[np.arange(0, len(ids), step)], np.float32)
     return SearchSpace(lvm_identity, ids, rows, sample[np.isfinite(sample).all(axis=1)])

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from ml_backend.labelstudio.config import ChoicesControl, Control, LabelConfig, RegionControl
 from ml_backend.labelstudio.reading import read_answers
 from ml_backend.labelstudio.typed import TypedAnswer, kept, restored
+from ml_backend.loop.person import person_of
 from ml_backend.store.crowd_tables import OutsideVote
 from ml_backend.store.database import Store
 from ml_backend.store.tables import Vote
@@ -175,8 +176,7 @@ def kept_votes(store: Store, project_id: int, control: str) -> list[KeptVote]:
         ).all()
     latest: dict[tuple[int, str], tuple[float, int, dict[str, Any]]] = {}
     for row in rows:
-        known = row.annotator is not None
-        person = f"person {row.annotator}" if known else f"annotation {row.annotation_id}"
+        person = person_of(row.annotator, row.annotation_id)
         at = row.updated_at.timestamp() if row.updated_at else 0.0
         key = row.task_id, person
         if key not in latest or (at, row.annotation_id) > latest[key][:2]:
